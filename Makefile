@@ -1,0 +1,31 @@
+PYTHON ?= python3.11
+BIN := .venv/bin
+RUN ?= runs/demo
+
+.PHONY: install demo test check figures clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: install
+	$(BIN)/hyperrl train cartpole --run $(RUN) --resume
+	$(BIN)/hyperrl evaluate $(RUN) --split interpolation extrapolation combination
+	$(BIN)/hyperrl play $(RUN) --set length=0.8 gravity=12 --gif $(RUN)/figures/play.gif
+	@echo
+	@echo "Figures and a GIF of the policy: $(RUN)/figures"
+	@echo "Learning curves, weights, hparams: $(BIN)/tensorboard --logdir runs   (then open http://localhost:6006)"
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,30 @@
+"""Physics and tasks. Importing this registers the single environments; the physics comes when it is asked for."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hyperrl.envs import registry
+
+if TYPE_CHECKING:
+    from hyperrl.envs.family import Family, InputError, Parameter
+    from hyperrl.envs.single import VariantEnv
+    from hyperrl.envs.vector import VariantVectorEnv
+
+__all__ = ["Family", "InputError", "Parameter", "VariantEnv", "VariantVectorEnv", "registry"]
+
+_HOME = {
+    "Family": "family",
+    "InputError": "family",
+    "Parameter": "family",
+    "VariantEnv": "single",
+    "VariantVectorEnv": "vector",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"hyperrl.envs.{_HOME[name]}"), name)
+
+
+registry.register_envs()

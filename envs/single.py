@@ -1,0 +1,78 @@
+"""One variant of a family as an ordinary Gymnasium environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from hyperrl.envs import registry
+from hyperrl.envs.family import Family, InputError
+
+
+class VariantEnv(gymnasium.Env[np.ndarray, Any]):
+    """A family's physics in float64 for one variant, with its parameters as keyword arguments.
+
+    ``reset(seed=...)`` draws the start that Gymnasium's environment draws from the same seed; ``render`` uses
+    Gymnasium's own renderer. The time limit is the registered environment's ``TimeLimit``.
+    """
+
+    metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 30}  # noqa: RUF012
+
+    def __init__(self, family: Family | str, render_mode: str | None = None, **parameters: float) -> None:
+        """Set up one variant.
+
+        Args:
+            family: the family, or its registered name.
+            render_mode: ``None``, ``"human"`` or ``"rgb_array"``.
+            parameters: values in SI units; the others keep their defaults.
+
+        Raises:
+            InputError: as ``Family.variant``, or a render mode for a family without a renderer.
+        """
+        self.family = registry.get(family) if isinstance(family, str) else family
+        self.parameters = self.family.variant(**parameters)
+        self._values = {name: torch.tensor([[value]], dtype=torch.float64) for name, value in self.parameters.items()}
+        self.render_mode = render_mode
+        self.observation_space, self.action_space = self.family.observation_space, self.family.action_space
+        self._twin = None
+        if self.family.twin is not None:
+            twin = self.family.twin(render_mode=render_mode, **self.parameters)
+            self.observation_space, self.action_space = twin.observation_space, twin.action_space
+            self.metadata = twin.metadata
+            self._twin = twin if render_mode else None
+        elif render_mode:
+            raise InputError(f"render_mode={render_mode!r}: family {self.family.name!r} has no renderer; use None")
+        self.state = np.zeros(0)
+
+    def _observe(self, state: torch.Tensor, action: Any) -> np.ndarray:
+        self.state = state[0, 0].numpy()
+        if self._twin is not None:
+            self.family.show(self._twin, self.state, action)
+            if self.render_mode == "human":
+                self._twin.render()
+        return self.family.observe(state, self._values)[0, 0].numpy().astype(np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        """Draw a start."""
+        super().reset(seed=seed)
+        draws = torch.as_tensor(self.np_random.random((1, 1, self.family.draws)))
+        return self._observe(self.family.start(draws, self._values), None), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """Take one action."""
+        state = torch.as_tensor(self.state, dtype=torch.float64).view(1, 1, -1)
+        action_11 = torch.as_tensor(np.asarray(action)).view(1, 1, *np.shape(action))
+        state, reward, terminated = self.family.step(state, action_11, self._values)
+        return self._observe(state, action), float(reward), bool(terminated), False, {}
+
+    def render(self) -> Any:
+        """Draw the current state with Gymnasium's renderer."""
+        return None if self._twin is None else self._twin.render()
+
+    def close(self) -> None:
+        """Close the renderer."""
+        if self._twin is not None:
+            self._twin.close()

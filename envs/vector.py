@@ -1,0 +1,122 @@
+"""T variants of a family, E copies of each, stepped together on one device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from hyperrl.envs.family import Family, InputError
+
+
+class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
+    """A ``gymnasium.vector.VectorEnv`` that speaks torch.
+
+    Row ``t * E + e`` is copy ``e`` of variant ``t``. Autoreset is ``SAME_STEP``: where an episode ends, ``step``
+    returns the next start and ``info["final_obs"]`` holds the last observation; elsewhere ``final_obs`` equals the
+    observation, so that it is always what the action led to. Nothing is copied to the host.
+
+    All starts come from one ``torch.Generator`` on the device, seeded by ``reset(seed=...)``.
+    """
+
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012
+
+    def __init__(
+        self,
+        family: Family,
+        variants_TP: np.ndarray,
+        copies: int = 1,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        seed: int = 0,
+    ) -> None:
+        """Set up the buffers; call ``reset`` before the first ``step``.
+
+        Args:
+            family: the task.
+            variants_TP: parameters in SI units, shape (T, P), T >= 1.
+            copies: E, copies of each variant, at least 1.
+            device: where everything lives.
+            dtype: float32 or float64.
+            seed: of the starts.
+
+        Raises:
+            InputError: the shape of ``variants_TP`` or ``copies`` is out of range.
+        """
+        variants_TP = np.asarray(variants_TP, dtype=np.float64)
+        if variants_TP.ndim != 2 or not len(variants_TP) or variants_TP.shape[1] != len(family.parameters):
+            raise InputError(f"variants of shape {variants_TP.shape}: must be (T, {len(family.parameters)}) with T >= 1")
+        if copies < 1:
+            raise InputError(f"copies={copies}: must be 1 or more")
+        self.family, self.copies = family, copies
+        self.num_variants = len(variants_TP)
+        self.num_envs = self.num_variants * copies
+        self.single_observation_space, self.single_action_space = family.observation_space, family.action_space
+        self.observation_space = batch_space(family.observation_space, self.num_envs)
+        self.action_space = batch_space(family.action_space, self.num_envs)
+        self.device, self.dtype = torch.device(device), dtype
+        self._generator = torch.Generator(self.device).manual_seed(seed)
+        self.variants_TP = torch.as_tensor(variants_TP, dtype=dtype, device=self.device)
+        self._values = family.values(self.variants_TP)
+        self._elapsed_TE = torch.zeros(self.num_variants, copies, dtype=torch.int64, device=self.device)
+        self._state_TEX = self._starts()
+
+    def _starts(self) -> Tensor:
+        shape = (self.num_variants, self.copies, self.family.draws)
+        draws = torch.rand(shape, generator=self._generator, device=self.device, dtype=self.dtype)
+        return self.family.start(draws, self._values)
+
+    def _observe(self, state_TEX: Tensor) -> Tensor:
+        return self.family.observe(state_TEX, self._values).reshape(self.num_envs, -1)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
+        """Start every copy anew and return observations (T * E, O)."""
+        if seed is not None:
+            self._generator.manual_seed(seed)
+        self._state_TEX.copy_(self._starts())
+        self._elapsed_TE.zero_()
+        return self._observe(self._state_TEX), {}
+
+    def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+        """Take actions (T * E,) or (T * E, A); return observations, rewards, terminations, truncations and infos."""
+        action = actions.view(self.num_variants, self.copies, *actions.shape[1:])
+        state_TEX, reward_TE, terminated_TE = self.family.step(self._state_TEX, action, self._values)
+        self._elapsed_TE.add_(1)
+        truncated_TE = self._elapsed_TE >= self.family.max_episode_steps
+        done_TE = terminated_TE | truncated_TE
+        final_obs = self._observe(state_TEX)
+        self._state_TEX.copy_(torch.where(done_TE.unsqueeze(2), self._starts(), state_TEX))
+        self._elapsed_TE.mul_(~done_TE)
+        info = {"final_obs": final_obs, "_final_obs": done_TE.flatten()}
+        obs = self._observe(self._state_TEX)
+        return obs, reward_TE.flatten(), terminated_TE.flatten(), truncated_TE.flatten(), info
+
+    def replace(self, variants_TP: np.ndarray, replaced_T: np.ndarray) -> Tensor:
+        """Put new variants (T, P) into the slots where ``replaced_T`` (T,) is true, start those anew, and observe."""
+        mask_T = torch.as_tensor(replaced_T, device=self.device)
+        fresh_TP = torch.as_tensor(variants_TP, dtype=self.dtype, device=self.device)
+        self.variants_TP.copy_(torch.where(mask_T.unsqueeze(1), fresh_TP, self.variants_TP))
+        self._state_TEX.copy_(torch.where(mask_T.view(-1, 1, 1), self._starts(), self._state_TEX))
+        self._elapsed_TE.mul_(~mask_T.unsqueeze(1))
+        return self._observe(self._state_TEX)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that the next step depends on."""
+        return {
+            "variants_TP": self.variants_TP.clone(),
+            "state_TEX": self._state_TEX.clone(),
+            "elapsed_TE": self._elapsed_TE.clone(),
+            "generator": self._generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> Tensor:
+        """Go on from ``state_dict``'s answer; return the observations (T * E, O)."""
+        self.variants_TP.copy_(state["variants_TP"])
+        self._state_TEX.copy_(state["state_TEX"])
+        self._elapsed_TE.copy_(state["elapsed_TE"])
+        self._generator.set_state(state["generator"].cpu())
+        return self._observe(self._state_TEX)
