@@ -1,0 +1,31 @@
+"""Networks and losses. Arms answer ``generate(context_TC) -> weights_TD`` and ``forward(weights_TD, obs_TNO)``."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from hyperrl.agents.actor_critic import Normaliser
+from hyperrl.agents.blind import BlindAgent
+from hyperrl.agents.concat import ConcatAgent
+from hyperrl.agents.hyper import HyperAgent
+from hyperrl.agents.spec import AgentSpec
+
+__all__ = ["ARMS", "Agent", "AgentSpec"]
+
+ARMS = {"hyper": HyperAgent, "concat": ConcatAgent, "blind": BlindAgent}
+
+
+class Agent(Protocol):
+    """What every arm answers."""
+
+    spec: AgentSpec
+    normaliser: Normaliser
+
+    def generate(self, context_TC: Tensor) -> Tensor:
+        """Weights (T, D), once per variant."""
+
+    def __call__(self, weights_TD: Tensor, obs_TNO: Tensor) -> tuple[Distribution, Tensor]:
+        """Distribution over actions (T, N) or (T, N, A), and values (T, N) in units of return."""

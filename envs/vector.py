@@ -77,9 +77,10 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         """Start every copy anew and return observations (T * E, O)."""
         if seed is not None:
             self._generator.manual_seed(seed)
-        self._state_TEX.copy_(self._starts())
+        start_TEX = self._starts()
+        self._state_TEX.copy_(start_TEX)
         self._elapsed_TE.zero_()
-        return self._observe(self._state_TEX), {}
+        return self._observe(start_TEX), {}
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Take actions (T * E,) or (T * E, A); return observations, rewards, terminations, truncations and infos."""
@@ -88,12 +89,11 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         self._elapsed_TE.add_(1)
         truncated_TE = self._elapsed_TE >= self.family.max_episode_steps
         done_TE = terminated_TE | truncated_TE
-        final_obs = self._observe(state_TEX)
-        self._state_TEX.copy_(torch.where(done_TE.unsqueeze(2), self._starts(), state_TEX))
+        after_TEX = torch.where(done_TE.unsqueeze(2), self._starts(), state_TEX)
+        self._state_TEX.copy_(after_TEX)
         self._elapsed_TE.mul_(~done_TE)
-        info = {"final_obs": final_obs, "_final_obs": done_TE.flatten()}
-        obs = self._observe(self._state_TEX)
-        return obs, reward_TE.flatten(), terminated_TE.flatten(), truncated_TE.flatten(), info
+        info = {"final_obs": self._observe(state_TEX), "_final_obs": done_TE.flatten()}
+        return self._observe(after_TEX), reward_TE.flatten(), terminated_TE.flatten(), truncated_TE.flatten(), info
 
     def replace(self, variants_TP: np.ndarray, replaced_T: np.ndarray) -> Tensor:
         """Put new variants (T, P) into the slots where ``replaced_T`` (T,) is true, start those anew, and observe."""
@@ -102,7 +102,7 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         self.variants_TP.copy_(torch.where(mask_T.unsqueeze(1), fresh_TP, self.variants_TP))
         self._state_TEX.copy_(torch.where(mask_T.view(-1, 1, 1), self._starts(), self._state_TEX))
         self._elapsed_TE.mul_(~mask_T.unsqueeze(1))
-        return self._observe(self._state_TEX)
+        return self._observe(self._state_TEX.clone())
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the next step depends on."""
@@ -119,4 +119,4 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         self._state_TEX.copy_(state["state_TEX"])
         self._elapsed_TE.copy_(state["elapsed_TE"])
         self._generator.set_state(state["generator"].cpu())
-        return self._observe(self._state_TEX)
+        return self._observe(self._state_TEX.clone())

@@ -1,0 +1,48 @@
+"""Context (T, C) -> weights (T, D) of any list of layers. Knows nothing of reinforcement learning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Hypernetwork(nn.Module):
+    """A small network that writes the weights of another one.
+
+    The head starts at zero with the target's initial weights as its bias (Bias-HyperInit, Beck et al., CoRL 2022,
+    section 4), so that at first every context gets exactly those weights.
+    """
+
+    def __init__(self, context: int, initial: Sequence[Tensor], hidden: Sequence[int] = (64,)) -> None:
+        """Set up the trunk and the head.
+
+        Args:
+            context: C, entries of a context.
+            initial: initial weights of the target, one tensor of any shape a layer; D is their total size.
+            hidden: widths of the trunk's layers.
+        """
+        super().__init__()
+        self.shapes = [layer.shape for layer in initial]
+        sizes = [context, *hidden]
+        trunk: list[nn.Module] = []
+        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+            trunk += [nn.Linear(fan_in, fan_out), nn.Tanh()]
+        self.trunk = nn.Sequential(*trunk)
+        # Adam moves every column of the head alike, so features of size one would make the generated weights move
+        # as many times faster than the head's bias as the trunk is wide
+        self.feature_scale = sizes[-1] ** -0.5
+        self.head = nn.Linear(sizes[-1], sum(layer.numel() for layer in initial))
+        nn.init.zeros_(self.head.weight)
+        with torch.no_grad():
+            self.head.bias.copy_(torch.cat([layer.flatten() for layer in initial]))
+
+    def forward(self, context_TC: Tensor) -> Tensor:
+        """Weights (T, D), the layers flattened one after the other."""
+        return self.head(self.trunk(context_TC) * self.feature_scale)
+
+    def split(self, weights_TD: Tensor) -> list[Tensor]:
+        """Weights (T, D) as one tensor (T, *shape) a layer."""
+        parts = weights_TD.split([shape.numel() for shape in self.shapes], dim=1)
+        return [part.view(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)]

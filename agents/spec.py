@@ -1,0 +1,73 @@
+"""Sizes of the networks of an agent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "silu": nn.functional.silu, "elu": nn.functional.elu}
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """What an arm must know to build its networks.
+
+    Raises:
+        ValueError: a size is below 1, or the activation is unknown.
+    """
+
+    observation: int
+    """O, entries of an observation."""
+    action: int
+    """A: entries of a continuous action, or number of discrete ones."""
+    discrete: bool
+    """Whether actions are discrete."""
+    context: int
+    """C, entries of a context."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers of the policy and of the value network."""
+    activation: str = "tanh"
+    """tanh, relu, silu or elu."""
+    log_std: float = 0.0
+    """Initial logarithm of the standard deviation of continuous actions."""
+    generator_hidden: tuple[int, ...] = (64,)
+    """Widths of the hidden layers of whatever reads the context."""
+
+    def __post_init__(self) -> None:
+        sizes = (self.observation, self.action, self.context, *self.hidden, *self.generator_hidden)
+        if min(sizes) < 1:
+            raise ValueError(f"sizes {sizes}: each must be 1 or more")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation={self.activation!r}: unknown; choose from {', '.join(ACTIVATIONS)}")
+
+
+def orthogonal_layers(inputs: int, hidden: Sequence[int], outputs: int, gain: float) -> list[Tensor]:
+    """Weights and biases of a fully connected network, as PPO initialises them.
+
+    Hidden layers are orthogonal with gain sqrt(2), the last one with ``gain``, biases zero (Engstrom et al., 2020,
+    and Stable-Baselines3's ``ActorCriticPolicy``).
+
+    Returns:
+        ``[weight (H, inputs), bias (H,), ..., weight (outputs, H), bias (outputs,)]``.
+    """
+    sizes = [inputs, *hidden, outputs]
+    gains = [math.sqrt(2)] * len(hidden) + [gain]
+    layers = []
+    for fan_in, fan_out, layer_gain in zip(sizes[:-1], sizes[1:], gains, strict=True):
+        layers += [nn.init.orthogonal_(torch.empty(fan_out, fan_in), layer_gain), torch.zeros(fan_out)]
+    return layers
+
+
+def policy_layers(spec: AgentSpec, inputs: int) -> list[Tensor]:
+    """Initial weights of a policy network; continuous actions add their log standard deviations (A,) as the last."""
+    layers = orthogonal_layers(inputs, spec.hidden, spec.action, gain=0.01)
+    return layers if spec.discrete else [*layers, torch.full((spec.action,), spec.log_std)]
+
+
+def value_layers(spec: AgentSpec, inputs: int) -> list[Tensor]:
+    """Initial weights of a value network."""
+    return orthogonal_layers(inputs, spec.hidden, 1, gain=1.0)

@@ -1,0 +1,94 @@
+"""MountainCarContinuous: rock an underpowered car out of a valley with as little effort as possible (Moore, 1990).
+
+Equals ``gymnasium.envs.classic_control.continuous_mountain_car.Continuous_MountainCarEnv``, which keeps its state in
+float32 from the first step on: so do we, in any dtype. Gymnasium hard-codes the gravity, 0.0025, and ``twin`` cannot
+change it: it draws every variant, and its own ``step`` equals ours at that gravity only. The task has no SI units:
+position and time are counted in the valley's units and in steps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from gymnasium.envs.classic_control.continuous_mountain_car import Continuous_MountainCarEnv
+from gymnasium.spaces import Box
+from torch import Tensor
+
+from hyperrl.envs.family import Family, Parameter, Values
+
+MIN_POSITION, MAX_POSITION = -1.2, 0.6
+MAX_SPEED = 0.07  # per step
+GOAL_POSITION = 0.45
+
+
+def start(draws: Tensor, p: Values) -> Tensor:
+    """Position, uniform in [-0.6, -0.4], and velocity 0."""
+    return torch.cat((draws * (-0.4 + 0.6) - 0.6, torch.zeros_like(draws)), dim=-1)
+
+
+def step(state: Tensor, action: Tensor, p: Values) -> tuple[Tensor, Tensor, Tensor]:
+    """Push with ``power`` times the action clipped to +-1; reward 100 at the goal, minus 0.1 action^2 as it was given.
+
+    The left end of the valley is a wall that stops the car; reaching the goal on the right terminates.
+    """
+    position, velocity = state.unbind(-1)
+    push = action.squeeze(-1)
+    velocity = velocity + p["power"] * push.clamp(-1, 1) - p["gravity"] * (3 * position).cos()
+    velocity = velocity.clamp(-MAX_SPEED, MAX_SPEED)
+    position = (position + velocity).clamp(MIN_POSITION, MAX_POSITION)
+    velocity = torch.where(position > MIN_POSITION, velocity, velocity.clamp(min=0))
+    terminated = (position >= GOAL_POSITION) & (velocity >= 0)
+    after = torch.stack((position, velocity), dim=-1).float().to(state.dtype)
+    return after, 100 * terminated.to(state.dtype) - 0.1 * push.square(), terminated
+
+
+def twin(render_mode: str | None = None, **parameters: float) -> Continuous_MountainCarEnv:
+    """Gymnasium's environment with the power; its gravity stays 0.0025."""
+    env = Continuous_MountainCarEnv(render_mode=render_mode)
+    env.power = parameters.get("power", env.power)
+    return env
+
+
+_LOW = np.array([MIN_POSITION, -MAX_SPEED], dtype=np.float32)
+_HIGH = np.array([MAX_POSITION, MAX_SPEED], dtype=np.float32)
+
+family = Family(
+    name="mountain_car_continuous",
+    parameters=(
+        Parameter(
+            "gravity", "1/step2", 0.0025, (0.00175, 0.00375), (0.00125, 0.00625), "[0, 0.05]", "steepest pull downhill"
+        ),
+        Parameter(
+            "power", "1/step2", 0.0015, (0.00105, 0.00225), (0.00075, 0.00375), "(0, 0.05]", "strength of the engine"
+        ),
+    ),
+    observation_space=Box(_LOW, _HIGH, dtype=np.float32),
+    action_space=Box(-1.0, 1.0, shape=(1,), dtype=np.float32),
+    max_episode_steps=999,
+    draws=1,
+    start=start,
+    step=step,
+    held_out={"gravity": (0.003, 0.00375), "power": (0.0018, 0.00225)},
+    env_id="hyperrl/MountainCarContinuous-v0",
+    twin=twin,
+    training={},
+    expert={
+        "normalize": True,
+        "n_envs": 1,
+        "total_timesteps": 20_000,
+        "batch_size": 256,
+        "n_steps": 8,
+        "gamma": 0.9999,
+        "learning_rate": 7.77e-5,
+        "ent_coef": 0.00429,
+        "clip_range": 0.1,
+        "n_epochs": 10,
+        "gae_lambda": 0.9,
+        "max_grad_norm": 5,
+        "vf_coef": 0.19,
+        "use_sde": True,
+        "policy_kwargs": {"log_std_init": -3.29, "ortho_init": False},
+    },
+    solved=90.0,
+    source="gymnasium.envs.classic_control.continuous_mountain_car",
+)

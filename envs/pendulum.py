@@ -1,0 +1,102 @@
+"""Pendulum: swing up a rod with a motor that is too weak to lift it, and hold it there.
+
+Equals ``gymnasium.envs.classic_control.pendulum.PendulumEnv``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
+from gymnasium.spaces import Box
+from torch import Tensor
+
+from hyperrl.envs.family import Family, Parameter, Values
+
+TIME_STEP = 0.05  # s
+MAX_SPEED = 8.0  # rad/s
+TORQUE_LIMIT = 4.0  # N m, the strongest motor of the family
+
+
+def start(draws: Tensor, p: Values) -> Tensor:
+    """Angle from upright, uniform in +-pi rad, and angular velocity, uniform in +-1 rad/s."""
+    angle, speed = draws.unbind(-1)
+    return torch.stack((angle * (2 * math.pi) - math.pi, speed * 2 - 1), dim=-1)
+
+
+def step(state: Tensor, action: Tensor, p: Values) -> tuple[Tensor, Tensor, Tensor]:
+    """One Euler step of 50 ms under a torque (N m) clipped to +-``max_torque``; reward is minus the quadratic cost.
+
+    The cost is that of the state before the step: angle^2 + 0.1 speed^2 + 0.001 torque^2. Nothing terminates.
+    """
+    theta, theta_dot = state.unbind(-1)
+    torque = action.squeeze(-1).clamp(-p["max_torque"], p["max_torque"])
+    angle = torch.remainder(theta + math.pi, 2 * math.pi) - math.pi
+    cost = angle.square() + 0.1 * theta_dot.square() + 0.001 * torque.square()
+    acceleration = 1.5 * p["g"] / p["l"] * theta.sin() + 3 / (p["m"] * p["l"].square()) * torque
+    speed = (theta_dot + TIME_STEP * acceleration).clamp(-MAX_SPEED, MAX_SPEED)
+    after = torch.stack((theta + TIME_STEP * speed, speed), dim=-1)
+    return after, -cost, torch.zeros_like(theta, dtype=torch.bool)
+
+
+def observe(state: Tensor, p: Values) -> Tensor:
+    """Cosine and sine of the angle, and the angular velocity (rad/s)."""
+    theta, theta_dot = state.unbind(-1)
+    return torch.stack((theta.cos(), theta.sin(), theta_dot), dim=-1)
+
+
+def twin(render_mode: str | None = None, **parameters: float) -> PendulumEnv:
+    """Gymnasium's environment with the parameters, and the action space that its constructor would derive from them."""
+    env = PendulumEnv(render_mode=render_mode)
+    for name, value in parameters.items():
+        setattr(env, name, value)
+    env.action_space = Box(-env.max_torque, env.max_torque, shape=(1,), dtype=np.float32)
+    return env
+
+
+def show(twin: Any, state: np.ndarray, action: Any) -> None:
+    """Put the state in the twin, and the torque that its renderer draws as an arrow."""
+    twin.state = state
+    twin.last_u = None if action is None else np.clip(action, -twin.max_torque, twin.max_torque)[0]
+
+
+_HIGH = np.array([1.0, 1.0, MAX_SPEED], dtype=np.float32)
+
+family = Family(
+    name="pendulum",
+    parameters=(
+        Parameter("g", "m/s2", 10.0, (5, 15), (3, 18), "[0, 100]", "acceleration of free fall"),
+        Parameter("m", "kg", 1.0, (0.5, 1.5), (0.3, 2), "(0, 20]", "mass of the rod"),
+        Parameter("l", "m", 1.0, (0.5, 1.5), (0.3, 2), "(0, 10]", "length of the rod"),
+        Parameter("max_torque", "N m", 2.0, (1, 3), (1, 4), f"(0, {TORQUE_LIMIT:g}]", "strength of the motor"),
+    ),
+    observation_space=Box(-_HIGH, _HIGH, dtype=np.float32),
+    action_space=Box(-TORQUE_LIMIT, TORQUE_LIMIT, shape=(1,), dtype=np.float32),
+    max_episode_steps=200,
+    draws=2,
+    start=start,
+    step=step,
+    observe=observe,
+    held_out={"g": (11.5, 15), "l": (0.5, 0.85)},
+    env_id="hyperrl/Pendulum-v1",
+    twin=twin,
+    show=show,
+    training={},
+    expert={
+        "total_timesteps": 100_000,
+        "n_envs": 4,
+        "n_steps": 1024,
+        "gae_lambda": 0.95,
+        "gamma": 0.9,
+        "n_epochs": 10,
+        "ent_coef": 0.0,
+        "learning_rate": 1e-3,
+        "clip_range": 0.2,
+        "use_sde": True,
+        "sde_sample_freq": 4,
+    },
+    source="gymnasium.envs.classic_control.pendulum",
+)

@@ -1,0 +1,112 @@
+"""Every setting of a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from hyperrl.envs import InputError
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of one run; a family's tuned ones replace these defaults, and a user's replace both.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    family: str
+    """Registered name, module:attribute, or path to a Python file that defines `family`."""
+    agent: str = "hyper"
+    """Arm: hyper, concat or blind."""
+    seed: int = 0
+    """Of everything random."""
+    steps: int = 400_000
+    """Environment steps in all, rounded up to whole iterations."""
+    variants: int = 32
+    """T, variants trained on at a time."""
+    copies: int = 8
+    """E, copies of each variant."""
+    rollout: int = 64
+    """S, steps of each copy between two updates."""
+    lifetime: int = 8
+    """Iterations after which a variant gives way to a freshly drawn one."""
+    epochs: int = 4
+    """Passes over each rollout."""
+    minibatches: int = 4
+    """Updates a pass; every one holds the same number of samples of every variant."""
+    gamma: float = 0.99
+    """Discount a step."""
+    gae_lambda: float = 0.95
+    """Decay of generalised advantage estimation."""
+    learning_rate: float = 1e-3
+    """Of Adam at the beginning; falls linearly to 0."""
+    clip: float = 0.2
+    """Largest change of an action's probability ratio that pays."""
+    target_kl: float = 0.03
+    """Once the KL divergence from the rollout's policy exceeds 1.5 times this, the rest of the update is void."""
+    value_coef: float = 0.5
+    """Weight of the value error."""
+    entropy_coef: float = 0.0
+    """Weight of the entropy bonus."""
+    weight_norm_coef: float = 0.0
+    """Weight of the mean squared norm of the generated weights."""
+    diversity_coef: float = 0.0
+    """Weight of a bonus on the variance of the generated weights across variants."""
+    max_grad_norm: float = 0.5
+    """Largest norm of a gradient."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers of policy and value network."""
+    activation: str = "tanh"
+    """Of policy and value network: tanh, relu, silu or elu."""
+    generator_hidden: tuple[int, ...] = (64,)
+    """Widths of the hidden layers of the network that reads the context."""
+    log_std: float = -0.5
+    """Initial logarithm of the deviation of continuous actions, in half-ranges of the action space."""
+    evaluations: int = 10
+    """How often the held-out variants are played during training; the last time is at its end."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
+
+    def __post_init__(self) -> None:
+        counts = ("steps", "variants", "copies", "rollout", "lifetime", "epochs", "minibatches", "evaluations")
+        for name in counts:
+            self._require(name, "1 or more", getattr(self, name) >= 1)
+        for name in ("gamma", "gae_lambda"):
+            self._require(name, "within [0, 1]", 0 <= getattr(self, name) <= 1)
+        for name in ("learning_rate", "clip", "target_kl", "max_grad_norm"):
+            self._require(name, "above 0", getattr(self, name) > 0)
+        for name in ("value_coef", "entropy_coef", "weight_norm_coef", "diversity_coef", "seed"):
+            self._require(name, "0 or more", getattr(self, name) >= 0)
+        for name in ("hidden", "generator_hidden"):
+            self._require(name, "one or more widths of 1 or more", min(getattr(self, name), default=0) >= 1)
+        samples = self.copies * self.rollout
+        self._require("minibatches", f"at most copies x rollout = {samples}", self.minibatches <= samples)
+
+    def _require(self, name: str, bound: str, holds: bool) -> None:
+        if not holds:
+            raise InputError(f"{name}={getattr(self, name)}: must be {bound}; choose another value")
+
+    @property
+    def iteration_steps(self) -> int:
+        """Environment steps of one iteration."""
+        return self.variants * self.copies * self.rollout
+
+    @property
+    def iterations(self) -> int:
+        """Iterations in all."""
+        return -(-self.steps // self.iteration_steps)
+
+    def updated(self, changes: Mapping[str, Any]) -> Config:
+        """The same settings with some of them changed.
+
+        Raises:
+            InputError: a setting is unknown.
+        """
+        known = {setting.name for setting in fields(self)}
+        for name in changes:
+            if name not in known:
+                raise InputError(f"{name}: unknown setting; choose from {', '.join(sorted(known))}")
+        return replace(self, **changes)

@@ -1,0 +1,38 @@
+"""From what a user types to a family."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+
+from hyperrl.envs import Family, InputError, registry
+
+
+def resolve(reference: str) -> Family:
+    """The family named by a registered name, ``module:attribute``, or a path to a Python file with ``family``.
+
+    Raises:
+        InputError: there is no such family.
+    """
+    if reference.endswith(".py"):
+        path = Path(reference)
+        if not path.is_file():
+            raise InputError(f"family {reference!r}: no such file; give the path of a Python file that defines `family`")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found = getattr(module, "family", None)
+    elif ":" in reference:
+        module_name, _, attribute = reference.partition(":")
+        try:
+            found = getattr(importlib.import_module(module_name), attribute, None)
+        except ImportError as error:
+            raise InputError(f"family {reference!r}: {error}; give module:attribute of an installed module") from None
+    else:
+        found = registry.get(reference)
+    if not isinstance(found, Family):
+        raise InputError(f"family {reference!r}: holds no hyperrl.envs.Family; define one there")
+    return found

@@ -1,0 +1,110 @@
+"""Playing: agents meet environments here, in training and in judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from hyperrl.agents import Agent
+from hyperrl.agents.actor_critic import sample
+from hyperrl.envs import Family, VariantVectorEnv
+
+ToEnv = Callable[[Tensor], Tensor]
+
+
+class Rollout(NamedTuple):
+    """What S steps on T variants x E copies gave."""
+
+    obs_STEO: Tensor
+    action_STE: Tensor
+    """(S, T, E), or (S, T, E, A), as the policy drew them."""
+    log_prob_STE: Tensor
+    value_STE: Tensor
+    reward_STE: Tensor
+    terminated_STE: Tensor
+    done_STE: Tensor
+    """Terminated or truncated."""
+    next_obs_STEO: Tensor
+    """What each action led to, before any reset."""
+
+
+def to_env_units(space: gymnasium.Space, device: torch.device) -> ToEnv:
+    """From a policy's actions to an environment's.
+
+    Discrete actions stay. Where a Box is bounded, +-1 becomes its ends; the result is clipped to the Box.
+    """
+    if not isinstance(space, gymnasium.spaces.Box):
+        return lambda action: action
+    low, high = (torch.as_tensor(end, dtype=torch.float32, device=device) for end in (space.low, space.high))
+    bounded = torch.isfinite(low) & torch.isfinite(high)
+    centre = torch.where(bounded, (low + high) / 2, torch.zeros_like(low))
+    half = torch.where(bounded, (high - low) / 2, torch.ones_like(low))
+    return lambda action: torch.clamp(centre + half * action, low, high)
+
+
+@torch.no_grad()
+def collect(
+    agent: Agent,
+    weights_TD: Tensor,
+    env: VariantVectorEnv,
+    obs: Tensor,
+    steps: int,
+    to_env: ToEnv,
+    generator: torch.Generator,
+) -> tuple[Rollout, Tensor]:
+    """Play ``steps`` steps with sampled actions.
+
+    Args:
+        agent: the arm.
+        weights_TD: generated weights, one row a variant of ``env``.
+        env: T variants x E copies.
+        obs: its observations (T * E, O).
+        steps: S.
+        to_env: from actions as drawn to the environment's.
+        generator: of the actions.
+
+    Returns:
+        The rollout, and the observations (T * E, O) after it.
+    """
+    shape = (env.num_variants, env.copies)
+    rows = []
+    for _ in range(steps):
+        obs_TEO = obs.view(*shape, -1)
+        distribution, value_TE = agent(weights_TD, obs_TEO)
+        action_TE = sample(distribution, generator)
+        obs, reward, terminated, truncated, info = env.step(to_env(action_TE).flatten(0, 1))
+        outcome = (reward, terminated, terminated | truncated)
+        rows.append(
+            (
+                obs_TEO,
+                action_TE,
+                distribution.log_prob(action_TE),
+                value_TE,
+                *(x.view(shape) for x in outcome),
+                info["final_obs"].view(*shape, -1),
+            )
+        )
+    return Rollout(*(torch.stack(column) for column in zip(*rows, strict=True))), obs
+
+
+def greedy(agent: Agent, family: Family, variants_TP: np.ndarray, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The most probable actions of the policies generated for variants (T, P).
+
+    Returns:
+        Observations (T * E, O), copies of a variant side by side -> environment actions (T * E,) or (T * E, A).
+    """
+    to_env = to_env_units(family.action_space, device)
+    variants = torch.as_tensor(variants_TP, dtype=torch.float32, device=device)
+    with torch.no_grad():
+        weights_TD = agent.generate(family.encode(variants))
+
+    def act(obs: Tensor) -> Tensor:
+        distribution, _ = agent(weights_TD, obs.view(len(variants), -1, obs.shape[-1]))
+        return to_env(distribution.mode).flatten(0, 1)
+
+    return act
