@@ -1,4 +1,4 @@
-"""Physics and tasks. Importing this registers the single environments; the physics comes when it is asked for."""
+"""Physics and tasks. Importing this registers the single environments; the physics comes when asked for."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,10 +1,10 @@
 """Acrobot: swing the tip of a two-link arm above a line, with a motor in its elbow alone (Sutton, 1996).
 
-Equals ``gymnasium.envs.classic_control.acrobot.AcrobotEnv`` with the book's equations. A link's centre of mass sits
-at half its length, so that ``link_length_2`` acts through it, and every link's moment of inertia stays 1 kg m2.
-An episode ends where two links of **unit** length would have their tip 1 m above the shoulder, whatever the lengths
-are. Gymnasium's gravity is a local constant, 9.8 m/s2, that ``twin`` cannot change: it draws every variant, and its own
-``step`` equals ours at that gravity only.
+Equals ``gymnasium.envs.classic_control.acrobot.AcrobotEnv`` with the book's equations. A link's centre of
+mass sits at half its length, so that ``link_length_2`` acts through it, and every link's moment of inertia
+stays 1 kg m2. An episode ends where two links of **unit** length would have their tip 1 m above the shoulder,
+whatever the lengths are. Gymnasium's gravity is a local constant, 9.8 m/s2, that ``twin`` cannot change: it
+draws every variant, and its own ``step`` equals ours at that gravity only.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ INERTIA = 1.0  # kg m2, of each link
 
 
 def start(draws: Tensor, p: Values) -> Tensor:
-    """Angles (rad) of the two joints and their velocities (rad/s), uniform in +-0.1, in float32 as Gymnasium's."""
+    """Two joint angles (rad) and their velocities (rad/s), uniform in +-0.1, in float32 as Gymnasium's."""
     return (draws * 0.2 - 0.1).float().to(draws.dtype)
 
 
 def step(state: Tensor, action: Tensor, p: Values) -> tuple[Tensor, Tensor, Tensor]:
-    """One Runge-Kutta step of 200 ms under a torque of -1, 0 or 1 N m (0, 1, 2); reward -1, and 0 for the last step."""
+    """One Runge-Kutta step of 200 ms under a torque of -1, 0 or 1 N m (0, 1, 2); reward -1, 0 at the goal."""
     m1, m2, l1 = p["link_mass_1"], p["link_mass_2"], p["link_length_1"]
     half_1, half_2 = l1 / 2, p["link_length_2"] / 2
     inertia_2 = m2 * half_2.square() + INERTIA
@@ -75,7 +75,7 @@ def observe(state: Tensor, p: Values) -> Tensor:
 
 
 def twin(render_mode: str | None = None, **parameters: float) -> AcrobotEnv:
-    """Gymnasium's environment with masses, lengths and the centres of mass that follow; its gravity stays 9.8."""
+    """Gymnasium's environment with masses, lengths and centres of mass; its gravity stays 9.8."""
     env = AcrobotEnv(render_mode=render_mode)
     for name, value in parameters.items():
         if name != "gravity":
@@ -90,10 +90,10 @@ _HIGH = np.array([1.0, 1.0, 1.0, 1.0, MAX_SPEED_1, MAX_SPEED_2], dtype=np.float3
 family = Family(
     name="acrobot",
     parameters=(
-        Parameter("link_mass_1", "kg", 1.0, (0.75, 1.25), (0.5, 1.75), "(0, 20]", "mass of the upper link"),
-        Parameter("link_mass_2", "kg", 1.0, (0.75, 1.25), (0.5, 1.75), "(0, 20]", "mass of the lower link"),
-        Parameter("link_length_1", "m", 1.0, (0.75, 1.25), (0.5, 1.75), "(0, 10]", "length of the upper link"),
-        Parameter("link_length_2", "m", 1.0, (0.75, 1.25), (0.5, 1.75), "(0, 10]", "length of the lower link"),
+        Parameter("link_mass_1", "kg", 1.0, (0.75, 1.25), (0.5, 1.75), "(0, 20]", "the upper link's mass"),
+        Parameter("link_mass_2", "kg", 1.0, (0.75, 1.25), (0.5, 1.75), "(0, 20]", "the lower link's mass"),
+        Parameter("link_length_1", "m", 1.0, (0.75, 1.25), (0.5, 1.75), "(0, 10]", "the upper link's length"),
+        Parameter("link_length_2", "m", 1.0, (0.75, 1.25), (0.5, 1.75), "(0, 10]", "the lower link's length"),
         Parameter("gravity", "m/s2", 9.8, (8, 12), (5, 15), "[0, 100]", "acceleration of free fall"),
     ),
     observation_space=Box(-_HIGH, _HIGH, dtype=np.float32),

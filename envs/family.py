@@ -52,8 +52,8 @@ class Parameter:
         nested = low <= self.wide[0] <= self.train[0] < self.train[1] <= self.wide[1] <= high
         if not (self.name.isidentifier() and nested):
             raise InputError(
-                f"parameter {self.name!r}: train {self.train} must lie within wide {self.wide}, and wide within "
-                f"{self.bounds}; mend the ranges"
+                f"parameter {self.name!r}: train {self.train} must lie within wide {self.wide}, "
+                f"and wide within {self.bounds}; mend the ranges"
             )
         for value in (self.default, *self.train, *self.wide):
             if not self.admits(value):
@@ -104,8 +104,8 @@ def _set_state(twin: Any, state: np.ndarray, action: Any) -> None:
 class Family:
     """A contextual MDP: one task as pure functions over (T, E), its parameters and its splits.
 
-    The physics functions take ``p``, a mapping from parameter name to a tensor that broadcasts against (T, E).
-    They may use any float dtype and device, and must not branch on a tensor's value.
+    The physics functions take ``p``, a mapping from parameter name to a tensor that broadcasts against
+    (T, E). They may use any float dtype and device, and must not branch on a tensor's value.
     """
 
     name: str
@@ -146,13 +146,15 @@ class Family:
     def __post_init__(self) -> None:
         names = [parameter.name for parameter in self.parameters]
         if not names or len(set(names)) != len(names):
-            raise InputError(f"family {self.name!r}: needs one or more parameters with different names, got {names}")
+            raise InputError(
+                f"family {self.name!r}: needs one or more parameters with different names, got {names}"
+            )
         for name, (low, high) in self.held_out.items():
             parameter = self[name]
             if not parameter.train[0] <= low < high <= parameter.train[1]:
                 raise InputError(
-                    f"family {self.name!r}: held_out {name}=({low:g}, {high:g}) must lie within its training range "
-                    f"{parameter.train}"
+                    f"family {self.name!r}: held_out {name}=({low:g}, {high:g}) must lie within its "
+                    f"training range {parameter.train}"
                 )
         for name in ("held_out", "training", "expert"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
@@ -194,7 +196,7 @@ class Family:
         return number
 
     def table(self, variants: Iterable[Mapping[str, float]]) -> np.ndarray:
-        """Variants as an array (T, P) in SI units, checked; parameters that a variant leaves out keep their default.
+        """Variants as an array (T, P) in SI units, checked; what a variant leaves out keeps its default.
 
         Raises:
             InputError: as ``variant``.
@@ -227,7 +229,7 @@ class Family:
         return np.all(inside, axis=0)
 
     def distance(self, table_TP: np.ndarray) -> np.ndarray:
-        """How far each variant (T, P) lies outside the training box, in half-ranges of the worst parameter: (T,)."""
+        """How far each variant (T, P) lies outside training, in half-ranges of the worst parameter: (T,)."""
         low, high = self.box("train")
         outside = np.abs(table_TP - (low + high) / 2) / ((high - low) / 2) - 1
         return np.maximum(outside, 0).max(axis=1)
@@ -237,7 +239,7 @@ class Family:
         return self._draw("train", n, rng)
 
     def variants(self, split: str, n: int) -> np.ndarray:
-        """The first ``n`` variants (n, P) of a split; fixed: ``variants(s, 8)`` is the head of ``variants(s, 64)``.
+        """The first ``n`` variants (n, P) of a split, fixed: ``variants(s, 8)`` begins ``variants(s, 64)``.
 
         Raises:
             InputError: the split is unknown, or the family has no variants in it.
@@ -255,7 +257,9 @@ class Family:
         if split == "extrapolation":
             empty = all(parameter.train == parameter.wide for parameter in self.parameters)
         if empty:
-            raise InputError(f"split {split!r}: family {self.name!r} has no variants in it; choose another split")
+            raise InputError(
+                f"split {split!r}: family {self.name!r} has no variants in it; choose another split"
+            )
         accepted = np.empty((0, len(self.names)))
         while len(accepted) < n:
             # rows come one after the other, so that a longer draw begins with a shorter one
@@ -285,4 +289,7 @@ class Family:
 
     def values(self, variants_TP: Tensor) -> dict[str, Tensor]:
         """Variants (T, P) as what the physics takes: one tensor (T, 1) a parameter."""
-        return {name: value_T.unsqueeze(1) for name, value_T in zip(self.names, variants_TP.unbind(1), strict=True)}
+        return {
+            name: value_T.unsqueeze(1)
+            for name, value_T in zip(self.names, variants_TP.unbind(1), strict=True)
+        }

@@ -1,7 +1,7 @@
 """MountainCar: rock an underpowered car out of a valley, three actions (Moore, 1990).
 
-Equals ``gymnasium.envs.classic_control.mountain_car.MountainCarEnv``. The task has no SI units: position and time are
-counted in the valley's units and in steps.
+Equals ``gymnasium.envs.classic_control.mountain_car.MountainCarEnv``. The task has no SI units: position
+and time are counted in the valley's units and in steps.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def step(state: Tensor, action: Tensor, p: Values) -> tuple[Tensor, Tensor, Tens
     The left end of the valley is a wall that stops the car; reaching the goal on the right terminates.
     """
     position, velocity = state.unbind(-1)
-    velocity = velocity + p["force"] * (action - 1) - p["gravity"] * (3 * position).cos()
+    velocity = velocity + (p["force"] * (action - 1) - p["gravity"] * (3 * position).cos())
     velocity = velocity.clamp(-MAX_SPEED, MAX_SPEED)
     position = (position + velocity).clamp(MIN_POSITION, MAX_POSITION)
     velocity = torch.where(position > MIN_POSITION, velocity, velocity.clamp(min=0))
@@ -53,10 +53,10 @@ family = Family(
     name="mountain_car",
     parameters=(
         Parameter(
-            "gravity", "1/step2", 0.0025, (0.00175, 0.00375), (0.00125, 0.00625), "[0, 0.05]", "steepest pull downhill"
+            "gravity", "1/step2", 0.0025, (0.00175, 0.00375), (0.00125, 0.00625), "[0, 0.05]", "pull downhill"
         ),
         Parameter(
-            "force", "1/step2", 0.001, (0.0007, 0.0015), (0.0005, 0.0025), "(0, 0.05]", "strength of the engine"
+            "force", "1/step2", 0.001, (0.0007, 0.0015), (0.0005, 0.0025), "(0, 0.05]", "push of the engine"
         ),
     ),
     observation_space=Box(_LOW, _HIGH, dtype=np.float32),

@@ -1,9 +1,9 @@
-"""MountainCarContinuous: rock an underpowered car out of a valley with as little effort as possible (Moore, 1990).
+"""MountainCarContinuous: rock an underpowered car out of a valley with little effort (Moore, 1990).
 
-Equals ``gymnasium.envs.classic_control.continuous_mountain_car.Continuous_MountainCarEnv``, which keeps its state in
-float32 from the first step on: so do we, in any dtype. Gymnasium hard-codes the gravity, 0.0025, and ``twin`` cannot
-change it: it draws every variant, and its own ``step`` equals ours at that gravity only. The task has no SI units:
-position and time are counted in the valley's units and in steps.
+Equals ``gymnasium.envs.classic_control.continuous_mountain_car.Continuous_MountainCarEnv``, which keeps its
+state in float32 from the first step on: so do we, in any dtype. Gymnasium hard-codes the gravity, 0.0025, and
+``twin`` cannot change it: it draws every variant, and its own ``step`` equals ours at that gravity only. The
+task has no SI units: position and time are counted in the valley's units and in steps.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ def start(draws: Tensor, p: Values) -> Tensor:
 
 
 def step(state: Tensor, action: Tensor, p: Values) -> tuple[Tensor, Tensor, Tensor]:
-    """Push with ``power`` times the action clipped to +-1; reward 100 at the goal, minus 0.1 action^2 as it was given.
+    """Push with ``power`` times the action clipped to +-1; reward 100 at the goal, minus 0.1 action^2.
 
-    The left end of the valley is a wall that stops the car; reaching the goal on the right terminates.
+    The cost is that of the action before it is clipped. The left end of the valley is a wall that stops the
+    car; reaching the goal on the right terminates.
     """
     position, velocity = state.unbind(-1)
     push = action.squeeze(-1)
-    velocity = velocity + p["power"] * push.clamp(-1, 1) - p["gravity"] * (3 * position).cos()
+    velocity = velocity + (p["power"] * push.clamp(-1, 1) - p["gravity"] * (3 * position).cos())
     velocity = velocity.clamp(-MAX_SPEED, MAX_SPEED)
     position = (position + velocity).clamp(MIN_POSITION, MAX_POSITION)
     velocity = torch.where(position > MIN_POSITION, velocity, velocity.clamp(min=0))
@@ -56,10 +57,16 @@ family = Family(
     name="mountain_car_continuous",
     parameters=(
         Parameter(
-            "gravity", "1/step2", 0.0025, (0.00175, 0.00375), (0.00125, 0.00625), "[0, 0.05]", "steepest pull downhill"
+            "gravity", "1/step2", 0.0025, (0.00175, 0.00375), (0.00125, 0.00625), "[0, 0.05]", "pull downhill"
         ),
         Parameter(
-            "power", "1/step2", 0.0015, (0.00105, 0.00225), (0.00075, 0.00375), "(0, 0.05]", "strength of the engine"
+            "power",
+            "1/step2",
+            0.0015,
+            (0.00105, 0.00225),
+            (0.00075, 0.00375),
+            "(0, 0.05]",
+            "push of the engine",
         ),
     ),
     observation_space=Box(_LOW, _HIGH, dtype=np.float32),

@@ -28,9 +28,9 @@ def start(draws: Tensor, p: Values) -> Tensor:
 
 
 def step(state: Tensor, action: Tensor, p: Values) -> tuple[Tensor, Tensor, Tensor]:
-    """One Euler step of 50 ms under a torque (N m) clipped to +-``max_torque``; reward is minus the quadratic cost.
+    """One Euler step of 50 ms under a torque (N m) clipped to +-``max_torque``; reward is minus the cost.
 
-    The cost is that of the state before the step: angle^2 + 0.1 speed^2 + 0.001 torque^2. Nothing terminates.
+    The cost is that of the state before the step, angle^2 + 0.1 speed^2 + 0.001 torque^2. Nothing terminates.
     """
     theta, theta_dot = state.unbind(-1)
     torque = action.squeeze(-1).clamp(-p["max_torque"], p["max_torque"])
@@ -49,7 +49,7 @@ def observe(state: Tensor, p: Values) -> Tensor:
 
 
 def twin(render_mode: str | None = None, **parameters: float) -> PendulumEnv:
-    """Gymnasium's environment with the parameters, and the action space that its constructor would derive from them."""
+    """Gymnasium's environment with the parameters, and the action space that its constructor derives."""
     env = PendulumEnv(render_mode=render_mode)
     for name, value in parameters.items():
         setattr(env, name, value)
@@ -71,7 +71,7 @@ family = Family(
         Parameter("g", "m/s2", 10.0, (5, 15), (3, 18), "[0, 100]", "acceleration of free fall"),
         Parameter("m", "kg", 1.0, (0.5, 1.5), (0.3, 2), "(0, 20]", "mass of the rod"),
         Parameter("l", "m", 1.0, (0.5, 1.5), (0.3, 2), "(0, 10]", "length of the rod"),
-        Parameter("max_torque", "N m", 2.0, (1, 3), (1, 4), f"(0, {TORQUE_LIMIT:g}]", "strength of the motor"),
+        Parameter("max_torque", "N m", 2.0, (1, 3), (1, 4), f"(0, {TORQUE_LIMIT:g}]", "the motor's strength"),
     ),
     observation_space=Box(-_HIGH, _HIGH, dtype=np.float32),
     action_space=Box(-TORQUE_LIMIT, TORQUE_LIMIT, shape=(1,), dtype=np.float32),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "hyperrl.families"
 
-# Name of the file here -> id and time limit of its single environment, so that registering imports no physics.
+# File here -> id and time limit of its single environment, so that registering imports no physics.
 _SHIPPED = {
     "cartpole": ("hyperrl/CartPole-v1", 500),
     "pendulum": ("hyperrl/Pendulum-v1", 200),
@@ -41,7 +41,8 @@ def get(name: str) -> Family:
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         return point.load()
     raise InputError(
-        f"family {name!r}: unknown; choose from {', '.join(families())}, a module:attribute or a path to a .py file"
+        f"family {name!r}: unknown; choose from {', '.join(families())}, "
+        "a module:attribute or a path to a .py file"
     )
 
 

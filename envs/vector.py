@@ -16,9 +16,10 @@ from hyperrl.envs.family import Family, InputError
 class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
     """A ``gymnasium.vector.VectorEnv`` that speaks torch.
 
-    Row ``t * E + e`` is copy ``e`` of variant ``t``. Autoreset is ``SAME_STEP``: where an episode ends, ``step``
-    returns the next start and ``info["final_obs"]`` holds the last observation; elsewhere ``final_obs`` equals the
-    observation, so that it is always what the action led to. Nothing is copied to the host.
+    Row ``t * E + e`` is copy ``e`` of variant ``t``. Autoreset is ``SAME_STEP``: where an episode ends,
+    ``step`` returns the next start and ``info["final_obs"]`` holds the last observation; elsewhere
+    ``final_obs`` equals the observation, so that it is always what the action led to. Nothing is copied to
+    the host.
 
     All starts come from one ``torch.Generator`` on the device, seeded by ``reset(seed=...)``.
     """
@@ -49,13 +50,18 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         """
         variants_TP = np.asarray(variants_TP, dtype=np.float64)
         if variants_TP.ndim != 2 or not len(variants_TP) or variants_TP.shape[1] != len(family.parameters):
-            raise InputError(f"variants of shape {variants_TP.shape}: must be (T, {len(family.parameters)}) with T >= 1")
+            raise InputError(
+                f"variants of shape {variants_TP.shape}: must be (T, {len(family.parameters)}) with T >= 1"
+            )
         if copies < 1:
             raise InputError(f"copies={copies}: must be 1 or more")
         self.family, self.copies = family, copies
         self.num_variants = len(variants_TP)
         self.num_envs = self.num_variants * copies
-        self.single_observation_space, self.single_action_space = family.observation_space, family.action_space
+        self.single_observation_space, self.single_action_space = (
+            family.observation_space,
+            family.action_space,
+        )
         self.observation_space = batch_space(family.observation_space, self.num_envs)
         self.action_space = batch_space(family.action_space, self.num_envs)
         self.device, self.dtype = torch.device(device), dtype
@@ -73,7 +79,9 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
     def _observe(self, state_TEX: Tensor) -> Tensor:
         return self.family.observe(state_TEX, self._values).reshape(self.num_envs, -1)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
         """Start every copy anew and return observations (T * E, O)."""
         if seed is not None:
             self._generator.manual_seed(seed)
@@ -83,7 +91,7 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         return self._observe(start_TEX), {}
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
-        """Take actions (T * E,) or (T * E, A); return observations, rewards, terminations, truncations and infos."""
+        """Take actions (T * E,) or (T * E, A); return observations, rewards, ends, truncations and infos."""
         action = actions.view(self.num_variants, self.copies, *actions.shape[1:])
         state_TEX, reward_TE, terminated_TE = self.family.step(self._state_TEX, action, self._values)
         self._elapsed_TE.add_(1)
@@ -93,10 +101,16 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         self._state_TEX.copy_(after_TEX)
         self._elapsed_TE.mul_(~done_TE)
         info = {"final_obs": self._observe(state_TEX), "_final_obs": done_TE.flatten()}
-        return self._observe(after_TEX), reward_TE.flatten(), terminated_TE.flatten(), truncated_TE.flatten(), info
+        return (
+            self._observe(after_TEX),
+            reward_TE.flatten(),
+            terminated_TE.flatten(),
+            truncated_TE.flatten(),
+            info,
+        )
 
     def replace(self, variants_TP: np.ndarray, replaced_T: np.ndarray) -> Tensor:
-        """Put new variants (T, P) into the slots where ``replaced_T`` (T,) is true, start those anew, and observe."""
+        """Put new variants (T, P) where ``replaced_T`` (T,) is true, start those anew, and observe."""
         mask_T = torch.as_tensor(replaced_T, device=self.device)
         fresh_TP = torch.as_tensor(variants_TP, dtype=self.dtype, device=self.device)
         self.variants_TP.copy_(torch.where(mask_T.unsqueeze(1), fresh_TP, self.variants_TP))

@@ -1,1 +1,31 @@
-"""hyperrl"""
+"""hyperrl: train once on a family of control tasks, get an expert for any variant.
+
+``hyperrl.train(family)`` trains and returns a run, ``hyperrl.load(folder)`` opens one, ``run.policy(**parameters)``
+is the policy of one variant. Importing this registers the single environments with Gymnasium and imports no PyTorch.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import hyperrl.envs  # noqa: F401  registers the single environments
+
+if TYPE_CHECKING:
+    from hyperrl.run import Run as load
+    from hyperrl.training import train
+
+__all__ = ["load", "train"]
+__version__ = version("hyperrl")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "train":
+        from hyperrl.training import train
+
+        return train
+    if name == "load":
+        from hyperrl.run import Run
+
+        return Run
+    raise AttributeError(f"module 'hyperrl' has no attribute {name!r}")

@@ -1,0 +1,263 @@
+"""The command line. Nothing heavy is imported before the arguments are read."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+EXIT_MISTAKE = 2
+EXIT_INTERRUPTED = 130
+SPLITS = ("interpolation", "extrapolation", "combination", "validation", "train")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_MISTAKE, f"hyperrl: {message}; see {self.prog} --help\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 2 for a user's mistake, 130 after Ctrl-C."""
+    parser = _build_parser()
+    args = parser.parse_args(arguments)
+    if "command" not in args:
+        parser.print_help()
+        return 0
+    from hyperrl.envs import InputError
+
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            args.command(args)
+        except InputError as error:
+            print(f"hyperrl: {error}", file=sys.stderr)
+            return EXIT_MISTAKE
+        except KeyboardInterrupt as stop:
+            print(f"hyperrl: {stop or 'stopped'}", file=sys.stderr)
+            return EXIT_INTERRUPTED
+    return 0
+
+
+def _show_warning(message: Any, *_: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="hyperrl", description="Train once on a family of tasks; get an expert for any variant.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    command = commands.add_parser("families", help="every family with its parameters, units, ranges and splits")
+    command.set_defaults(command=_families)
+
+    command = commands.add_parser("train", help="train an agent on a family")
+    command.add_argument("family", metavar="FAMILY", help="registered name, module:attribute, or path to a .py file")
+    command.add_argument("--run", type=Path, help="folder to write (default: runs/FAMILY-AGENT-SEED)")
+    command.add_argument("--resume", action="store_true", help="go on with the run in the folder, bit for bit")
+    _add_settings(command)
+    command.set_defaults(command=_train)
+
+    command = commands.add_parser("evaluate", help="play a run zero-shot on variants that it never saw")
+    _add_run_and_set(command)
+    command.add_argument("--split", nargs="+", choices=SPLITS, default=["interpolation"], help="default: interpolation")
+    command.add_argument("--episodes", type=int, default=10, help="greedy episodes a variant (default: 10)")
+    command.add_argument("--variants", type=int, default=64, help="variants of each split (default: 64)")
+    command.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
+    command.set_defaults(command=_evaluate)
+
+    command = commands.add_parser("experts", help="train Stable-Baselines3's PPO on single variants, cached")
+    command.add_argument("family", metavar="FAMILY", help="as for train")
+    command.add_argument("--variants", type=int, required=True, metavar="N", help="the first N of the split")
+    command.add_argument("--split", choices=SPLITS, default="interpolation", help="default: interpolation")
+    command.add_argument("--seed", type=int, default=0, help="of the experts (default: 0)")
+    command.add_argument("--workers", type=int, help="parallel processes (default: one a core)")
+    command.set_defaults(command=_experts)
+
+    command = commands.add_parser("play", help="watch a run's policy on one variant")
+    _add_run_and_set(command)
+    command.add_argument("--gif", type=Path, metavar="FILE", required=True, help="animation to write")
+    command.add_argument("--seed", type=int, default=0, help="of the start (default: 0)")
+    command.set_defaults(command=_play)
+    return parser
+
+
+def _add_run_and_set(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", metavar="RUN", type=Path, help="folder that hyperrl train wrote")
+    command.add_argument("--set", nargs="+", metavar="NAME=VALUE", help="one variant; the rest keep their defaults")
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    """One option for each setting, with the docstring under the field as its help."""
+    from hyperrl.config import Config
+
+    group = command.add_argument_group("settings", "defaults are the family's own tuned ones")
+    docs = _field_docs(Config)
+    for setting in fields(Config)[1:]:
+        kind: dict[str, Any] = {"type": {"int": _count, "float": float}.get(str(setting.type), str)}
+        if str(setting.type).startswith("tuple"):
+            kind = {"type": int, "nargs": "+"}
+        default = setting.default
+        group.add_argument(
+            f"--{setting.name.replace('_', '-')}",
+            default=argparse.SUPPRESS,
+            help=f"{docs[setting.name]} [{default}]".replace("%", "%%"),
+            **kind,
+        )
+
+
+def _count(text: str) -> int:
+    """Whole numbers, 4e5 among them."""
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError
+    return int(number)
+
+
+def _field_docs(cls: type) -> dict[str, str]:
+    body = ast.parse(inspect.getsource(cls)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    return {
+        field.target.id: doc.value.value
+        for field, doc in zip(body.body, body.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(doc, ast.Expr)
+        and isinstance(doc.value, ast.Constant)
+        and isinstance(doc.value.value, str)
+    }
+
+
+def _parameters(words: Sequence[str] | None) -> dict[str, Any] | None:
+    """``["gravity=12"]`` -> ``{"gravity": "12"}``; the family checks names and values."""
+    from hyperrl.envs import InputError
+
+    if words is None:
+        return None
+    pairs = [word.partition("=") for word in words]
+    for name, equals, value in pairs:
+        if not (name and equals and value):
+            raise InputError(f"--set {name}{equals}{value}: must be NAME=VALUE, as in gravity=12")
+    return {name: value for name, _, value in pairs}
+
+
+def _families(args: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from hyperrl.envs import registry
+
+    for name in registry.families():
+        family = registry.get(name)
+        held_out = ", ".join(f"{key} {low:g} to {high:g}" for key, (low, high) in family.held_out.items())
+        table = Table(
+            title=f"{name}   {family.env_id}",
+            title_justify="left",
+            caption=f"combination split: {held_out or 'none'}",
+            caption_justify="left",
+        )
+        for column in ("parameter", "unit", "default", "training range", "wide range", "bounds", ""):
+            table.add_column(column, no_wrap=column != "")
+        for p in family.parameters:
+            ranges = [f"{low:g} to {high:g}" for low, high in (p.train, p.wide)]
+            table.add_row(p.name, p.unit, f"{p.default:g}", *ranges, p.bounds, p.note)
+        Console().print(table)
+    print("splits: train, validation and interpolation within the training ranges and outside the combination split;")
+    print("extrapolation within the wide ranges, at least one parameter outside its training range")
+
+
+def _train(args: argparse.Namespace) -> None:
+    from hyperrl.training import Interrupted, train
+
+    settings = {name: value for name, value in vars(args).items() if name not in ("command", "run", "resume", "family")}
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    try:
+        run = train(args.family, run=args.run, resume=args.resume, **settings)
+    except Interrupted as stop:
+        where = f" --run {args.run}" if args.run else ""
+        chosen = " ".join(f"--{name.replace('_', '-')} {_word(value)}" for name, value in settings.items())
+        again = " ".join(f"hyperrl train {args.family}{where} {chosen} --resume".split())
+        raise KeyboardInterrupt(f"{stop}; go on with: {again}") from None
+    print(f"validation {run.best['score']:.1f} after {run.best['step']:,} of {run.steps:,} steps; kept in {run.folder}")
+    print(f"next: hyperrl evaluate {run.folder}     tensorboard --logdir {run.folder.parent}")
+
+
+def _word(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from hyperrl.checkpoint import write_json
+    from hyperrl.evaluate import evaluate, save
+    from hyperrl.run import Run
+
+    run, parameters = Run(args.folder), _parameters(args.set)
+    if parameters is not None:
+        evaluations = [evaluate(run, episodes=args.episodes, parameters=parameters)]
+    else:
+        evaluations = [evaluate(run, split, args.episodes, variants=args.variants) for split in args.split]
+    results = [evaluation.json() for evaluation in evaluations]
+    _print_results(results)
+    if args.json:
+        write_json(args.json, results[0] if len(results) == 1 else results)
+    for path in save(run, evaluations):
+        print(f"figure: {path}")
+
+
+def _print_results(results: Sequence[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    first = results[0]
+    table = Table(title=f"{first['family']}, {first['agent']}, seed {first['seed']}: zero-shot greedy returns")
+    columns = ("split", "variants", "episodes", "mean", "worst", "worst tenth", "IQM", "95 % interval", "normalised")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "split" else "right", no_wrap=True)
+    for result in results:
+        experts = result["experts"]
+        gap = f"{experts['normalised']:.3f} ({experts['variants']} experts)" if experts else "-"
+        low, high = result["ci95"]
+        numbers = [f"{result[name]:.1f}" for name in ("mean", "worst", "worst_tenth", "iqm")]
+        count = str(len(result["variants"]))
+        split = result["split"] or "given variant"
+        table.add_row(split, count, str(result["episodes"]), *numbers, f"{low:.1f} to {high:.1f}", gap)
+    Console().print(table)
+    if any(result["experts"] for result in results):
+        print("normalised: 0 is a random policy, 1 the expert of each variant that has one")
+
+
+def _experts(args: argparse.Namespace) -> None:
+    from hyperrl.experts import train_experts
+    from hyperrl.families import resolve
+
+    family = resolve(args.family)
+    if args.variants < 1:
+        from hyperrl.envs import InputError
+
+        raise InputError(f"variants={args.variants}: must be 1 or more; name how many of the split get an expert")
+    table_TP = family.variants(args.split, args.variants)
+    for record in train_experts(args.family, table_TP, seed=args.seed, workers=args.workers):
+        named = " ".join(f"{name}={value:.3g}" for name, value in record["parameters"].items())
+        print(f"{named}: {record['mean']:.1f} after {record['steps']:,} steps (random {record['random']:.1f})")
+
+
+def _play(args: argparse.Namespace) -> None:
+    from hyperrl.checkpoint import write_atomically
+    from hyperrl.figures import gif_bytes
+    from hyperrl.play import play_episode
+    from hyperrl.run import Run
+
+    run = Run(args.folder)
+    frames, fps, total = play_episode(run.policy(**(_parameters(args.set) or {})), args.seed)
+    write_atomically(args.gif, lambda file: file.write_bytes(gif_bytes(frames, fps)))
+    print(f"return {total:.1f}; animation: {args.gif}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,8 +1,8 @@
 """Experts: Stable-Baselines3 PPO trained on one variant alone, cached, as the ceiling of every judgement.
 
-The settings are each family's ``expert`` mapping, the published ones of rl-baselines3-zoo for that environment
-(Raffin, 2020, https://github.com/DLR-RM/rl-baselines3-zoo, hyperparams/ppo.yml), and nothing is tuned here: an
-expert is the policy that they end with, never the best that was met on the way.
+The settings are each family's ``expert`` mapping, the published ones of rl-baselines3-zoo for that
+environment (Raffin, 2020, https://github.com/DLR-RM/rl-baselines3-zoo, hyperparams/ppo.yml), and nothing is
+tuned here: an expert is the policy that they end with, never the best that was met on the way.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ Record = dict[str, Any]
 class VariantVecEnv(VecEnv):
     """Copies of one variant as Stable-Baselines3's ``VecEnv``: one batched torch step serves all of them.
 
-    Observations are float32 arrays (E, O), rewards float32 (E,). As from ``DummyVecEnv`` around ``Monitor``, the
-    info of an ended episode holds ``terminal_observation`` (O,) and ``episode`` with its return ``r``, its length
-    ``l`` in steps and the seconds ``t`` since the environment was made; every info holds ``TimeLimit.truncated``,
-    true where the time limit alone ended the episode.
+    Observations are float32 arrays (E, O), rewards float32 (E,). As from ``DummyVecEnv`` around ``Monitor``,
+    the info of an ended episode holds ``terminal_observation`` (O,) and ``episode`` with its return ``r``,
+    its length ``l`` in steps and the seconds ``t`` since the environment was made; every info holds
+    ``TimeLimit.truncated``, true where the time limit alone ended the episode.
     """
 
     def __init__(
@@ -197,8 +197,9 @@ def schedule(name: str, value: Any) -> Any:
 def expert_settings(family: Family, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The settings of the family's experts: its ``expert`` mapping, changed by ``overrides``.
 
-    Keys are ``total_timesteps``, ``n_envs``, ``normalize`` (true, or ``VecNormalize``'s arguments), ``log_std_init``,
-    ``ortho_init``, ``net_arch`` and ``activation_fn`` (a name in ``torch.nn``) of the policy, and PPO's own.
+    Keys are ``total_timesteps``, ``n_envs``, ``normalize`` (true, or ``VecNormalize``'s arguments),
+    ``log_std_init``, ``ortho_init``, ``net_arch`` and ``activation_fn`` (a name in ``torch.nn``) of the
+    policy, and PPO's own. A family without settings gets Stable-Baselines3's and 100,000 steps.
 
     Raises:
         InputError: a key is unknown, or a value is out of range or no JSON.
@@ -235,7 +236,7 @@ def make_expert(
 ) -> PPO:
     """An untrained expert on its environment, as rl-zoo would build it; ``learn`` trains it.
 
-    Where ``normalize`` is set, observations and rewards are scaled by ``VecNormalize`` with PPO's own discount.
+    Where ``normalize`` is set, ``VecNormalize`` scales observations and rewards, with PPO's own discount.
 
     Args:
         family: the task.
@@ -288,10 +289,10 @@ def greedy_returns(expert: PPO, family: Family, parameters: Mapping[str, float])
 
 
 def normalised(returns: Any, random: Any, expert: Any) -> np.ndarray:
-    """Returns on the scale where 0 is the random policy and 1 the expert: (returns - random) / (expert - random).
+    """(returns - random) / (expert - random): 0 is the random policy, 1 the expert.
 
-    The three broadcast against each other. NaN where the expert is no better than the random policy, since the
-    scale has no unit there; what is better than the expert is above 1, and nothing is clipped.
+    The three broadcast against each other. NaN where the expert is no better than the random policy, since
+    the scale has no unit there; what is better than the expert is above 1, and nothing is clipped.
     """
     returns, random, expert = (np.asarray(values, dtype=np.float64) for values in (returns, random, expert))
     above, unit = np.broadcast_arrays(returns - random, expert - random)
@@ -308,9 +309,10 @@ def train_experts(
 ) -> list[Record]:
     """Train an expert for each variant that has none, in parallel processes, with a progress bar on stderr.
 
-    Each finished expert is two files, written atomically, the JSON last: ``root/<family>/<key>.zip``, the model for
-    ``PPO.load`` (which unpickles: load none but your own), and ``root/<family>/<key>.json``, the record, the only
-    one that is read here. Interrupting keeps the finished ones; calling again goes on with the rest.
+    Each finished expert is two files, written atomically, the JSON last: ``root/<family>/<key>.zip``, the
+    model for ``PPO.load`` (which unpickles: load none but your own), and ``root/<family>/<key>.json``, the
+    record, the only one that is read here. Interrupting keeps the finished ones; calling again goes on with
+    the rest.
 
     A record is ``{"family", "parameters": {...}, "seed", "settings": {...}, "steps", "seconds" (of training),
     "returns": [10 greedy episodes], "mean", "random" (mean return of random actions on the variant),
@@ -328,8 +330,8 @@ def train_experts(
         T records, in the order of the variants.
 
     Raises:
-        InputError: no such family, no variants or one out of bounds, a setting or number out of range, a folder that
-            cannot be written, or a process that died.
+        InputError: no such family, no variants or one out of bounds, a setting or number out of range, a
+            folder that cannot be written, or a process that died.
     """
     family = resolve(reference)
     settings = expert_settings(family, overrides)
@@ -355,8 +357,8 @@ def cached_experts(
 ) -> list[Record | None]:
     """The record of each variant's expert, or ``None`` where the cache has none.
 
-    Parameters must agree to 1e-9. Where there are several experts, the one with the highest mean return is taken.
-    Files that are truncated, foreign or another family's are passed over, and nothing that is read is executed.
+    Parameters must agree to 1e-9. Where there are several experts, the one with the highest mean return is
+    taken. Files that are truncated, foreign or another family's are passed over; nothing read is executed.
 
     Args:
         family: the task.
@@ -454,7 +456,9 @@ class _Job:
     def cached(self, family: Family) -> Record | None:
         record = _read(self.folder / f"{self.key}.json", family)
         mine = {"parameters": self.parameters, "seed": self.seed, "settings": self.settings}
-        return record if record is not None and mine.items() <= record.items() else None
+        if record is None or any(record[name] != value for name, value in mine.items()):
+            return None
+        return record
 
 
 class _CountSteps(BaseCallback):
@@ -532,7 +536,7 @@ def _train(job: _Job) -> None:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ignore Ctrl-C; processes started meanwhile go on ignoring it, so that ending them is left to this one."""
+    """Ignore Ctrl-C; processes started meanwhile go on ignoring it, so that this one ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -573,8 +577,8 @@ def _train_all(jobs: list[_Job], workers: int) -> None:
     except BrokenProcessPool:
         done = len(jobs) - len(left)
         raise InputError(
-            f"workers={workers}: a process died with {done} of {len(jobs)} experts done; call again to go on, with "
-            "fewer workers if memory ran out, and from a script under `if __name__ == '__main__':`"
+            f"workers={workers}: a process died with {done} of {len(jobs)} experts done; call again to go "
+            "on, with fewer workers if memory ran out, and from a script under `if __name__ == '__main__':`"
         ) from None
     finally:
         if left:

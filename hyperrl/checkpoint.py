@@ -1,0 +1,79 @@
+"""Checkpoints: written whole or not at all, read without executing anything."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hyperrl.envs import InputError
+
+FORMAT = 1
+"""Raised whenever an older checkpoint can no longer be read."""
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` fill a file beside ``path``, then move it there in one step.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(beside)
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder that can") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically."""
+    text = json.dumps(content, indent=2) + "\n"
+    write_atomically(path, lambda file: file.write_text(text))
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name a folder that hyperrl train wrote") from None
+    except ValueError:
+        raise InputError(f"{path}: damaged; restore it, or train again into another folder") from None
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint of tensors and plain values."""
+    write_atomically(path, lambda file: torch.save({"format": FORMAT, **state}, file))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint with ``weights_only=True``.
+
+    Raises:
+        InputError: the file is missing, truncated, not a checkpoint of hyperrl's, or of another format.
+    """
+    remedy = "restore it, or train again into another folder"
+    if not path.is_file():
+        raise InputError(f"{path}: no checkpoint there; {remedy}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:
+        # torch.load answers a damaged file with whatever its parts raise; none of them names the file
+        raise InputError(f"{path}: truncated or not a checkpoint of hyperrl's; {remedy}") from None
+    if not isinstance(state, dict) or "format" not in state:
+        raise InputError(f"{path}: not a checkpoint of hyperrl's; {remedy}")
+    if state["format"] != FORMAT:
+        raise InputError(f"{path}: format {state['format']}, this version reads {FORMAT}; {remedy}")
+    return state

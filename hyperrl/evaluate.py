@@ -1,0 +1,191 @@
+"""Zero-shot judgement of a run on variants that it never saw."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hyperrl.checkpoint import write_json
+from hyperrl.envs import Family, InputError
+from hyperrl.episodes import episode_returns
+from hyperrl.experts import cached_experts, normalised
+from hyperrl.rollout import greedy
+from hyperrl.run import SPLIT_SIZE, Run
+from hyperrl.statistics import iqm, stratified_bootstrap, worst_tenth
+
+EXPERTS = Path("runs/experts")
+SWEEP_VALUES = 21
+MAP_VALUES = 15
+MAP_EPISODES = 3
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Greedy returns of one run on the variants of one split."""
+
+    family: str
+    agent: str
+    seed: int
+    split: str | None
+    """``None`` where the variant was given by its parameters."""
+    variants_TP: np.ndarray
+    parameters: list[dict[str, float]]
+    returns_TE: np.ndarray
+    """(T, episodes)."""
+    random_T: np.ndarray
+    """Return of a random policy on each variant; nan where there is no expert."""
+    expert_T: np.ndarray
+    """Return of the variant's expert; nan where there is none."""
+
+    @property
+    def means_T(self) -> np.ndarray:
+        """Mean return of each variant."""
+        return self.returns_TE.mean(1)
+
+    @property
+    def normalised_T(self) -> np.ndarray:
+        """Returns with 0 for a random policy and 1 for the expert, of the variants that have one."""
+        known = np.isfinite(self.expert_T)
+        return np.asarray(normalised(self.means_T[known], self.random_T[known], self.expert_T[known]))
+
+    def json(self) -> dict[str, Any]:
+        """What ``hyperrl evaluate --json`` writes; the interval is over episodes and variants of this one run."""
+        low, high = stratified_bootstrap(self.returns_TE.T)
+        known = np.isfinite(self.expert_T)
+        experts = None
+        if known.any():
+            experts = {
+                "variants": int(known.sum()),
+                "mean": float(self.expert_T[known].mean()),
+                "random": float(self.random_T[known].mean()),
+                "normalised": float(self.normalised_T.mean()),
+            }
+        return {
+            "family": self.family,
+            "agent": self.agent,
+            "seed": self.seed,
+            "split": self.split,
+            "episodes": self.returns_TE.shape[1],
+            "mean": float(self.means_T.mean()),
+            "worst": float(self.means_T.min()),
+            "worst_tenth": float(worst_tenth(self.means_T)),
+            "iqm": float(iqm(self.returns_TE)),
+            "ci95": [float(low), float(high)],
+            "experts": experts,
+            "variants": [
+                {"parameters": parameters, "returns": returns.tolist(), "mean": float(returns.mean())}
+                for parameters, returns in zip(self.parameters, self.returns_TE, strict=True)
+            ],
+        }
+
+
+def evaluate(
+    run: Run,
+    split: str = "interpolation",
+    episodes: int = 10,
+    parameters: Mapping[str, float] | None = None,
+    variants: int = SPLIT_SIZE,
+    experts: Path = EXPERTS,
+) -> Evaluation:
+    """Play greedy episodes with the policies generated for a split's variants, or for one given variant.
+
+    A variant outside the training ranges is played all the same, with a warning.
+
+    Raises:
+        InputError: the split or a parameter is unknown or out of bounds, or a count is below 1.
+    """
+    for name, count in (("episodes", episodes), ("variants", variants)):
+        if count < 1:
+            raise InputError(f"{name}={count}: must be 1 or more; leave it out for the default")
+    family = run.family
+    table_TP = family.table([parameters]) if parameters is not None else family.variants(split, variants)
+    note = outside_ranges(family, table_TP)
+    if note:
+        warnings.warn(note, stacklevel=2)
+    returns, _ = episode_returns(family, table_TP, greedy(run.agent, family, table_TP, torch.device("cpu")), episodes)
+    records = cached_experts(family, table_TP, experts)
+    return Evaluation(
+        family=family.name,
+        agent=run.config.agent,
+        seed=run.config.seed,
+        split=None if parameters is not None else split,
+        variants_TP=table_TP,
+        parameters=family.untable(table_TP),
+        returns_TE=returns,
+        random_T=np.array([record["random"] if record else np.nan for record in records]),
+        expert_T=np.array([record["mean"] if record else np.nan for record in records]),
+    )
+
+
+def outside_ranges(family: Family, table_TP: np.ndarray) -> str:
+    """One line on variants (T, P) outside the training ranges, empty where there are none."""
+    outside = ~family.in_training_ranges(table_TP)
+    if len(table_TP) > 1:
+        count = int(outside.sum())
+        return f"{count} of {len(table_TP)} variants lie outside the training ranges of {family.name}" if count else ""
+    (row,) = table_TP
+    notes = [
+        f"{parameter.name}={value:g} lies outside the training range {low:g} to {high:g} {parameter.unit}"
+        for parameter, value in zip(family.parameters, row, strict=True)
+        for low, high in [parameter.train]
+        if not low <= value <= high
+    ]
+    return "; ".join(notes)
+
+
+def save(run: Run, evaluations: Sequence[Evaluation]) -> list[Path]:
+    """Write ``evaluations/<split>.json`` and the figures into the run's folder; return the figures' paths."""
+    from hyperrl import figures
+
+    for evaluation in evaluations:
+        write_json(run.folder / "evaluations" / f"{evaluation.split or 'variant'}.json", evaluation.json())
+    splits = [evaluation for evaluation in evaluations if evaluation.split]
+    if not splits:
+        return []
+    family, folder = run.family, run.folder / "figures"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose a folder that can") from None
+    sweeps = sweep(run)
+    spread = {name: float(np.ptp(returns)) for name, (_, returns) in sweeps.items()}
+    points = {str(evaluation.split): (evaluation.variants_TP, evaluation.means_T) for evaluation in splits}
+    paths = [figures.return_over_parameters(family, points, sweeps, folder / "return_over_parameters.png")]
+    if len(spread) > 1:
+        first, second = sorted(spread, key=lambda name: -spread[name])[:2]
+        grids, returns = grid(run, first, second)
+        paths.append(figures.heat_map(family, (first, second), grids, returns, folder / "heat_map.png"))
+    distance = np.concatenate([family.distance(evaluation.variants_TP) for evaluation in splits])
+    if distance.any():
+        means = np.concatenate([evaluation.means_T for evaluation in splits])
+        paths.append(figures.return_over_distance(family, distance, means, folder / "return_over_distance.png"))
+    return paths
+
+
+def sweep(run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Each parameter alone over its wide range, the others at their defaults: values (V,) and mean returns (V,)."""
+    names = run.family.names
+    values = {parameter.name: np.linspace(*parameter.wide, SWEEP_VALUES) for parameter in run.family.parameters}
+    variants = [{name: float(value)} for name in names for value in values[name]]
+    returns = _mean_returns(run, variants).reshape(len(names), SWEEP_VALUES)
+    return {name: (values[name], row) for name, row in zip(names, returns, strict=True)}
+
+
+def grid(run: Run, first: str, second: str) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Two parameters over their wide ranges, the others at their defaults: values and mean returns (V, V)."""
+    values = [np.linspace(*run.family[name].wide, MAP_VALUES) for name in (first, second)]
+    variants = [{first: float(a), second: float(b)} for a in values[0] for b in values[1]]
+    returns = _mean_returns(run, variants).reshape(MAP_VALUES, MAP_VALUES)
+    return (values[0], values[1]), returns
+
+
+def _mean_returns(run: Run, variants: Sequence[Mapping[str, float]]) -> np.ndarray:
+    table_TP = run.family.table(variants)
+    act = greedy(run.agent, run.family, table_TP, torch.device("cpu"))
+    return episode_returns(run.family, table_TP, act, MAP_EPISODES)[0].mean(1)

@@ -1,0 +1,38 @@
+"""Watching a policy."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+
+from hyperrl.envs import VariantEnv
+from hyperrl.policy import Policy
+
+FRAMES = 150
+"""At most so many frames are kept, evenly spaced."""
+
+
+def play_episode(policy: Policy, seed: int = 0, frames: int = FRAMES) -> tuple[list[np.ndarray], float, float]:
+    """One greedy episode on the policy's own variant.
+
+    Returns:
+        Frames (H, W, 3) at half size, frames a second at the task's own pace, and the return.
+
+    Raises:
+        InputError: the family has no renderer.
+    """
+    env = gymnasium.wrappers.TimeLimit(
+        VariantEnv(policy.family, render_mode="rgb_array", **policy.parameters), policy.family.max_episode_steps
+    )
+    stride = -(-policy.family.max_episode_steps // frames)
+    obs, _ = env.reset(seed=seed)
+    shown, total, done, steps = [env.render()[::2, ::2]], 0.0, False, 0
+    while not done:
+        action, _ = policy.predict(obs, deterministic=True)
+        obs, reward, terminated, truncated, _ = env.step(action)
+        total, done, steps = total + reward, terminated or truncated, steps + 1
+        if steps % stride == 0 or done:
+            shown.append(env.render()[::2, ::2])
+    fps = env.metadata["render_fps"] / stride
+    env.close()
+    return shown, fps, total

@@ -1,0 +1,126 @@
+"""A run is a folder: its settings, its checkpoint, and what was made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hyperrl import checkpoint
+from hyperrl.config import Config
+from hyperrl.envs import Family, InputError
+from hyperrl.families import resolve
+from hyperrl.policy import Policy
+from hyperrl.trainer import build_agent
+
+if TYPE_CHECKING:
+    from hyperrl.evaluate import Evaluation
+
+SPLIT_SIZE = 64
+"""Variants of each split that are saved with a run and played by ``evaluate``."""
+
+
+def definition(family: Family) -> dict[str, Any]:
+    """What a trained agent takes for granted of its family."""
+    parameters = [asdict(parameter) for parameter in family.parameters]
+    return {"name": family.name, "parameters": parameters, "held_out": dict(family.held_out)}
+
+
+def write_settings(folder: Path, config: Config, family: Family) -> None:
+    """Save settings, the family's definition and its splits, before training starts."""
+    splits = {}
+    for split in ("validation", "interpolation", "extrapolation", "combination"):
+        try:
+            splits[split] = family.variants(split, SPLIT_SIZE).tolist()
+        except InputError:  # the family has no such variants
+            splits[split] = []
+    content = {"format": checkpoint.FORMAT, "config": asdict(config), "family": definition(family), "splits": splits}
+    checkpoint.write_json(folder / "config.json", content)
+
+
+def read_settings(folder: Path, family: Family | None = None) -> tuple[Config, Family]:
+    """Settings and family of the run in ``folder``.
+
+    Raises:
+        InputError: there is no run, it is damaged or of another format, or its family has changed since.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: holds no run; name a folder that hyperrl train wrote")
+    content = checkpoint.read_json(path)
+    damaged = InputError(f"{path}: damaged; restore it, or train again into another folder")
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+        raise damaged
+    if content.get("format") != checkpoint.FORMAT:
+        raise InputError(
+            f"{path}: format {content.get('format')}, this version reads {checkpoint.FORMAT}; train again"
+        )
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in content["config"].items()}
+    if {setting.name for setting in fields(Config)} != set(settings):
+        raise damaged
+    try:
+        config = Config(**settings)
+    except TypeError:
+        raise damaged from None
+    family = family or resolve(config.family)
+    # through JSON, as it was written: tuples are lists there
+    if _plain(definition(family)) != content.get("family"):
+        raise InputError(
+            f"{path}: family {family.name!r} has other parameters, ranges or held-out variants than when the run was "
+            "trained; restore them, or train again"
+        )
+    return config, family
+
+
+def _plain(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _plain(value) for key, value in content.items()}
+    return [_plain(value) for value in content] if isinstance(content, list | tuple) else content
+
+
+class Run:
+    """A trained agent and its folder."""
+
+    def __init__(self, folder: str | Path, family: Family | None = None) -> None:
+        """Load the run's best checkpoint.
+
+        Args:
+            folder: what ``hyperrl train --run`` wrote.
+            family: the family, where its reference in the settings cannot be resolved here.
+
+        Raises:
+            InputError: there is no run, or it cannot be read.
+        """
+        self.folder = Path(folder)
+        self.config, self.family = read_settings(self.folder, family)
+        state = checkpoint.load(self.folder / "checkpoint.pt")
+        self.steps, self.best = state["steps"], state["best"]
+        self.agent = build_agent(self.family, self.config, torch.device("cpu"))
+        try:
+            self.agent.load_state_dict(self.best["agent"])
+        except RuntimeError:
+            raise InputError(
+                f"{self.folder / 'checkpoint.pt'}: belongs to other settings than config.json; restore either"
+            ) from None
+        self.agent.requires_grad_(False)
+
+    def policy(self, **parameters: float) -> Policy:
+        """The policy generated for a variant; parameters left out keep their defaults.
+
+        Raises:
+            InputError: a parameter is unknown or out of bounds.
+        """
+        return Policy(self.agent, self.family, self.family.variant(**parameters))
+
+    def evaluate(self, split: str = "interpolation", episodes: int = 10, **parameters: float) -> Evaluation:
+        """Play greedy episodes on a split, or on one variant where parameters are given.
+
+        Raises:
+            InputError: the split or a parameter is unknown or out of bounds.
+        """
+        from hyperrl.evaluate import evaluate
+
+        return evaluate(self, split=split, episodes=episodes, parameters=parameters or None)

@@ -1,0 +1,87 @@
+"""What TensorBoard shows of a run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch.utils.tensorboard import SummaryWriter
+
+if TYPE_CHECKING:
+    from hyperrl.trainer import Trainer
+    from hyperrl.training import Progressed
+
+
+class RunLog:
+    """A run's event file. Tags are Stable-Baselines3's where it has one; the x axis is environment steps."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        """Open it; what an interrupted run wrote after ``step`` is hidden."""
+        self.folder = folder
+        self.writer = SummaryWriter(folder, purge_step=step if step else None)
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.writer.close()
+
+    def scalars(self, metrics: dict[str, float], step: int) -> None:
+        """Curves; what is not finite (no episode ended, say) is left out."""
+        for tag, value in metrics.items():
+            if math.isfinite(value):
+                self.writer.add_scalar(tag, value, step)
+
+    def weights(self, trainer: Trainer, variants_TP: np.ndarray) -> None:
+        """Histograms of the generated weights, and of their deviation across variants."""
+        weights_TD, _ = _generated(trainer, variants_TP)
+        if weights_TD.shape[1]:
+            self.writer.add_histogram("weights/generated", weights_TD, trainer.steps)
+            self.writer.add_histogram("weights/deviation_across_variants", weights_TD.std(0), trainer.steps)
+
+    def finish(self, trainer: Trainer, variants_TP: np.ndarray, progressed: Progressed) -> None:
+        """The projector's embeddings, the hparams page, and a GIF of the policy on a validation variant."""
+        weights_TD, context_TC = _generated(trainer, variants_TP)
+        labels = [[f"{value:.3g}" for value in row] for row in variants_TP]
+        names = list(trainer.family.names)
+        for tag, matrix in (("contexts", context_TC), ("generated_weights", weights_TD)):
+            if matrix.shape[1] > 1:
+                header = [*names, "variant"]
+                rows = [[*row, str(i)] for i, row in enumerate(labels)]
+                self.writer.add_embedding(matrix, rows, metadata_header=header, tag=tag, global_step=trainer.steps)
+        settings = {
+            name: value if isinstance(value, bool | int | float | str) else str(value)
+            for name, value in asdict(trainer.config).items()
+        }
+        self.writer.add_hparams(settings, {"hparam/validation": progressed.score}, run_name=".")
+        if trainer.family.twin is not None:
+            self._gif(trainer, variants_TP[0])
+
+    def _gif(self, trainer: Trainer, variant_P: np.ndarray) -> None:
+        from hyperrl.figures import gif_bytes
+        from hyperrl.play import play_episode
+        from hyperrl.policy import Policy
+
+        parameters = dict(zip(trainer.family.names, map(float, variant_P), strict=True))
+        policy = Policy(trainer.agent, trainer.family, parameters, device=trainer.device)
+        frames, fps, _ = play_episode(policy)
+        image = Summary.Image(
+            height=frames[0].shape[0],
+            width=frames[0].shape[1],
+            colorspace=3,
+            encoded_image_string=gif_bytes(frames, fps),
+        )
+        summary = Summary(value=[Summary.Value(tag="play/validation_variant", image=image)])
+        self.writer._get_file_writer().add_summary(summary, trainer.steps)
+
+
+@torch.no_grad()
+def _generated(trainer: Trainer, variants_TP: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    variants = torch.as_tensor(variants_TP, dtype=torch.float32, device=trainer.device)
+    context_TC = trainer.family.encode(variants)
+    return trainer.agent.generate(context_TC).cpu(), context_TC.cpu()
