@@ -48,17 +48,23 @@ def action_distribution(spec: AgentSpec, output_TNA: Tensor, log_std_T1A: Tensor
 
 
 def sample(distribution: Distribution, generator: torch.Generator) -> Tensor:
-    """Draw actions, (T, N) or (T, N, A), from an explicit generator."""
+    """Draw actions, (T, N) or (T, N, A), from an explicit generator.
+
+    What ``torch.multinomial`` and ``torch.normal`` draw, to the bit, without their checks, which read a tensor on the
+    host and so keep a rollout out of a CUDA graph.
+    """
     if isinstance(distribution, Categorical):
         probs = distribution.probs
-        return torch.multinomial(probs.flatten(0, 1), 1, generator=generator).view(probs.shape[:2])
-    return torch.normal(distribution.mean, distribution.stddev, generator=generator)
+        return (probs / torch.empty_like(probs).exponential_(generator=generator)).argmax(-1)
+    mean, std = distribution.mean, distribution.stddev
+    return mean + std * torch.empty_like(mean).normal_(generator=generator)
 
 
 class Normaliser(nn.Module):
     """Running mean and variance of observations, and the running scale of returns.
 
-    Frozen between calls of ``update`` (parallel variance: Chan, Golub and LeVeque, 1979).
+    Frozen between calls of ``update`` (parallel variance: Chan, Golub and LeVeque, 1979). ``return_var`` is the mean
+    over updates of the variance within each, so that the drift of returns as a policy learns does not inflate it.
     """
 
     mean: Tensor

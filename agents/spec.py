@@ -38,9 +38,12 @@ class AgentSpec:
     """Widths of the hidden layers of whatever reads the context."""
 
     def __post_init__(self) -> None:
-        sizes = (self.observation, self.action, self.context, *self.hidden, *self.generator_hidden)
-        if min(sizes) < 1:
-            raise ValueError(f"sizes {sizes}: each must be 1 or more")
+        for name in ("observation", "action", "context"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: must be 1 or more")
+        for name in ("hidden", "generator_hidden"):
+            if min(getattr(self, name), default=1) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: widths must be 1 or more")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation={self.activation!r}: unknown; choose from {', '.join(ACTIVATIONS)}")
 

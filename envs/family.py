@@ -156,6 +156,10 @@ class Family:
                     f"family {self.name!r}: held_out {name}=({low:g}, {high:g}) must lie within its "
                     f"training range {parameter.train}"
                 )
+        if self.held_out and all(
+            tuple(ends) == tuple(self[name].train) for name, ends in self.held_out.items()
+        ):
+            raise InputError(f"family {self.name!r}: held_out leaves nothing to train on; make it smaller")
         for name in ("held_out", "training", "expert"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
@@ -186,7 +190,8 @@ class Family:
 
     def _checked(self, name: str, value: float) -> float:
         parameter = self[name]
-        bound = f"{parameter.bounds} {parameter.unit} for family {self.name!r}; the default is {parameter.default:g}"
+        family = f"family {self.name!r}; the default is {parameter.default:g}"
+        bound = f"{parameter.bounds} {parameter.unit} for {family}"
         try:
             number = float(value)
         except (TypeError, ValueError):

@@ -91,7 +91,7 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         return self._observe(start_TEX), {}
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
-        """Take actions (T * E,) or (T * E, A); return observations, rewards, ends, truncations and infos."""
+        """Take actions (T * E,) or (T * E, A); return observations, rewards, both ends and infos."""
         action = actions.view(self.num_variants, self.copies, *actions.shape[1:])
         state_TEX, reward_TE, terminated_TE = self.family.step(self._state_TEX, action, self._values)
         self._elapsed_TE.add_(1)

@@ -18,6 +18,7 @@ import signal
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -262,7 +263,10 @@ def make_expert(
         if normalize:
             shared = {"gamma": arguments["gamma"]} if "gamma" in arguments else {}
             env = VecNormalize(env, **({} if normalize is True else normalize), **shared)
-        return PPO(policy, env, policy_kwargs=policy_arguments, seed=seed, device="cpu", **arguments)
+        with warnings.catch_warnings():
+            # rl-zoo's own settings for MountainCarContinuous have a batch larger than a rollout
+            warnings.filterwarnings("ignore", "You have specified a mini-batch size", UserWarning)
+            return PPO(policy, env, policy_kwargs=policy_arguments, seed=seed, device="cpu", **arguments)
     except (TypeError, ValueError, AssertionError) as error:
         line = " ".join(str(error).split())
         raise InputError(

@@ -31,7 +31,9 @@ def iqm(scores: np.ndarray, axis: int | tuple[int, ...] | None = None) -> Any:
     scores = np.asarray(scores, dtype=np.float64)
     axes = tuple(range(scores.ndim)) if axis is None else np.atleast_1d(axis)
     last = np.moveaxis(scores, axes, range(-len(axes), 0))
-    flat = last.reshape(*last.shape[: last.ndim - len(axes)], int(np.prod(last.shape[last.ndim - len(axes) :])))
+    flat = last.reshape(
+        *last.shape[: last.ndim - len(axes)], int(np.prod(last.shape[last.ndim - len(axes) :]))
+    )
     n = flat.shape[-1]
     if n == 0:
         raise ValueError("iqm: needs at least one score")

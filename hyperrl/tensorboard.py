@@ -23,7 +23,7 @@ class RunLog:
     def __init__(self, folder: Path, step: int) -> None:
         """Open it; what an interrupted run wrote after ``step`` is hidden."""
         self.folder = folder
-        self.writer = SummaryWriter(folder, purge_step=step if step else None)
+        self.writer = SummaryWriter(folder, purge_step=step)
 
     def __enter__(self) -> RunLog:
         return self

@@ -84,8 +84,11 @@ def train(
     chosen = {name: value for name, value in named.items() if value is not None} | settings
     config = Config(family=reference).updated({**known.training, **chosen})
     folder = Path(run) if run is not None else Path("runs") / f"{known.name}-{config.agent}-{config.seed}"
-    config = _open(folder, config, known, chosen, resume)
+    resumed = _settings_of_run(folder, config, known, chosen, resume)
+    config = resumed or config
     trainer, progressed = Trainer(known, config), Progressed()
+    if not resumed:
+        write_settings(folder, config, known)
     path = folder / "checkpoint.pt"
     if path.exists():
         _restore(path, trainer, progressed)
@@ -94,15 +97,14 @@ def train(
     return Run(folder, known)
 
 
-def _open(folder: Path, config: Config, family: Family, chosen: dict[str, Any], resume: bool) -> Config:
-    """Claim the folder; the settings of a run that is resumed are those it was started with."""
-    Trainer(family, config.updated({"variants": 1, "copies": 1, "rollout": config.minibatches}))
-    holds_run = any((folder / name).exists() for name in ("config.json", "checkpoint.pt"))
-    if holds_run and not resume:
+def _settings_of_run(
+    folder: Path, config: Config, family: Family, chosen: dict[str, Any], resume: bool
+) -> Config | None:
+    """Settings that the run in the folder was started with, ``None`` where the folder holds no run."""
+    if not any((folder / name).exists() for name in ("config.json", "checkpoint.pt")):
+        return None
+    if not resume:
         raise InputError(f"{folder}: already holds a run; go on with --resume or choose another --run")
-    if not holds_run:
-        write_settings(folder, config, family)
-        return config
     stored, _ = read_settings(folder, family)
     for name, value in {**chosen, "family": config.family}.items():
         if getattr(stored, name) != value:

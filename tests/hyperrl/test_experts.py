@@ -170,6 +170,8 @@ def test_settings_reach_ppo():
     assert expert.policy.action_net.in_features == 8
     assert expert.policy.ortho_init is False
     assert (expert.lr_schedule(1.0), expert.clip_range(0.5)) == (0.001, 0.1)
+    published = TINY | {"n_envs": 1, "n_steps": 8, "batch_size": 256}  # rl-zoo's, which SB3 warns of
+    experts.make_expert(CARTPOLE, {}, experts.expert_settings(CARTPOLE, published))
     bare = dataclasses.replace(CARTPOLE, expert={})
     assert experts.expert_settings(bare) == {"total_timesteps": 100_000, "n_envs": 1}
 

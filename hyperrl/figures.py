@@ -1,0 +1,311 @@
+"""Figures of a run, as PNG and GIF files.
+
+Every figure has a ``draw_*`` function that returns the ``matplotlib.figure.Figure`` and a function that saves it.
+pyplot and its global state are never touched, so that any thread may draw.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import EngFormatter
+from PIL import Image
+
+from hyperrl.envs import Family
+
+Curve = tuple[np.ndarray, np.ndarray]
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart; the markers tell the same in grey
+LOOKS: Mapping[str, tuple[str, str]] = {
+    "train": ("#555555", "."),
+    "validation": ("#CC79A7", "D"),
+    "interpolation": ("#0072B2", "o"),
+    "extrapolation": ("#D55E00", "^"),
+    "combination": ("#009E73", "s"),
+}
+OTHER = ("#56B4E9", "v")
+INK, SHADE, SOLVED = "#222222", "#EFEFE6", "#8A6D00"
+DPI = 150
+GIF_FPS = 50
+"""Frames that a GIF shows in a second at the most: viewers slow shorter delays than 20 ms down to 100 ms."""
+
+
+def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of the common style, in inches, and its axes, row by row; they share the y axis."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes in grid.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_axisbelow(True)
+        axes.grid(color="#DDDDDD", linewidth=0.6)
+        axes.tick_params(labelsize=9, colors=INK)
+        axes.margins(y=0.06)
+    return figure, list(grid.flat)
+
+
+def _label(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x, fontsize=10, color=INK)
+    axes.set_ylabel(y, fontsize=10, color=INK)
+
+
+def _legend(figure: Figure, handles: Sequence[Any], columns: int = 4) -> None:
+    """One legend a figure, below it."""
+    count = min(columns, len(handles))
+    figure.legend(handles=handles, loc="outside lower center", ncols=count, fontsize=9, frameon=False)
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI, format="png")
+    return path
+
+
+def _unit(unit: str) -> str:
+    """m/s2 -> m/s²."""
+    return re.sub(r"(?<=[A-Za-z])[23]\b", lambda power: "²³"[int(power[0]) - 2], unit)
+
+
+def _named(family: Family, name: str) -> str:
+    return f"{name} ({_unit(family[name].unit)})"
+
+
+def _solved(family: Family, axes: Axes) -> list[Line2D]:
+    """The horizontal line at which the task counts as solved, where there is one."""
+    if family.solved is None:
+        return []
+    label = f"solved ({family.solved:g})"
+    return [axes.axhline(family.solved, color=SOLVED, linewidth=1.2, linestyle="--", zorder=2, label=label)]
+
+
+def _dots(axes: Axes, split: str, x: np.ndarray, y: np.ndarray, label: str) -> Any:
+    colour, marker = LOOKS.get(split, OTHER)
+    looks = {"s": 20, "alpha": 0.65, "linewidths": 0.3, "edgecolors": "white"}
+    return axes.scatter(x, y, color=colour, marker=marker, label=label, zorder=3, clip_on=False, **looks)
+
+
+def draw_return_over_parameters(
+    family: Family, points: Mapping[str, Curve], sweeps: Mapping[str, Curve]
+) -> Figure:
+    """As ``return_over_parameters``, without saving."""
+    count = len(family.parameters)
+    columns = 2 if count == 4 else min(3, count)
+    rows = math.ceil(count / columns)
+    figure, panels = _figure(max(5.5, 3.4 * columns), 2.7 * rows + 0.7, rows, columns)
+    for axes in panels[count:]:
+        axes.remove()
+    handles: list[Any] = []
+    for number, (parameter, axes) in enumerate(zip(family.parameters, panels, strict=False)):
+        span = axes.axvspan(*parameter.train, color=SHADE, zorder=0, label="training range")
+        default = axes.axvline(parameter.default, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        default.set_label("default")
+        drawn: list[Any] = [
+            _dots(axes, split, variants_TP[:, number], returns_T, f"{split}: {len(returns_T)} variants")
+            for split, (variants_TP, returns_T) in points.items()
+        ]
+        if parameter.name in sweeps:
+            label = "this parameter alone, the others at their defaults"
+            drawn += axes.plot(*sweeps[parameter.name], color=INK, linewidth=1.8, zorder=4, label=label)
+        drawn += [span, default, *_solved(family, axes)]
+        handles = max(handles, drawn, key=len)
+        low, high = parameter.wide
+        axes.set_xlim(low - 0.03 * (high - low), high + 0.03 * (high - low))
+        _label(axes, _named(family, parameter.name), "return" if number % columns == 0 else "")
+    figure.suptitle(f"{family.name}: return over each parameter", fontsize=12, color=INK)
+    _legend(figure, handles)
+    return figure
+
+
+def return_over_parameters(
+    family: Family, points: Mapping[str, Curve], sweeps: Mapping[str, Curve], path: Path
+) -> Path:
+    """One panel a parameter: held-out variants as dots, the parameter alone as a line.
+
+    Args:
+        family: the task.
+        points: split -> variants (T, P) in SI units and their mean returns (T,).
+        sweeps: parameter -> values (V,) over its wide range and mean returns (V,), the others at their defaults.
+        path: of the PNG.
+    """
+    return _save(draw_return_over_parameters(family, points, sweeps), path)
+
+
+def draw_heat_map(
+    family: Family, names: tuple[str, str], grids: tuple[np.ndarray, np.ndarray], returns: np.ndarray
+) -> Figure:
+    """As ``heat_map``, without saving."""
+    figure, (axes,) = _figure(6.4, 5.6)
+    axes.grid(visible=False)
+    mesh = axes.pcolormesh(*grids, np.asarray(returns).T, shading="nearest", cmap="viridis", rasterized=True)
+    bar = figure.colorbar(mesh, ax=axes)
+    bar.set_label("mean return", fontsize=10, color=INK)
+    bar.ax.tick_params(labelsize=9, colors=INK)
+    outlined = [patheffects.withStroke(linewidth=4, foreground="white")]
+
+    def box(ends: Sequence[tuple[float, float]], style: Any, label: str) -> Line2D:
+        (left, right), (bottom, top) = ends
+        looks = {"linewidth": 1.8, "linestyle": style, "path_effects": outlined}
+        axes.add_patch(
+            Rectangle(
+                (left, bottom), right - left, top - bottom, fill=False, edgecolor=INK, label=label, **looks
+            )
+        )
+        return Line2D([], [], color=INK, label=label, **looks)
+
+    handles = [box([family[name].train for name in names], "-", "training ranges")]
+    others = [parameter for parameter in family.parameters if parameter.name not in names]
+    held_out = family.held_out
+    crossed = all(
+        held_out[other.name][0] <= other.default <= held_out[other.name][1]
+        for other in others
+        if other.name in held_out
+    )
+    if all(name in held_out for name in names) and crossed:
+        handles.append(
+            box([held_out[name] for name in names], (0, (2, 1.2)), "left out of training: combination")
+        )
+    at = [family[name].default for name in names]
+    if all(grid.min() <= value <= grid.max() for grid, value in zip(grids, at, strict=True)):
+        star = {
+            "marker": "*",
+            "markersize": 13,
+            "linestyle": "none",
+            "markeredgecolor": "white",
+            "color": INK,
+        }
+        handles += axes.plot(*at, label="default", zorder=5, **star)  # type: ignore[arg-type]
+    _label(axes, _named(family, names[0]), _named(family, names[1]))
+    defaults = ", ".join(f"{other.name} {other.default:g} {_unit(other.unit)}".rstrip() for other in others)
+    title = f"{family.name}: mean return over {names[0]} and {names[1]}"
+    figure.suptitle(title, fontsize=12, color=INK)
+    if others:
+        axes.set_title(textwrap.fill(f"others at their defaults: {defaults}", 72), fontsize=9, color=INK)
+    _legend(figure, handles)
+    return figure
+
+
+def heat_map(
+    family: Family,
+    names: tuple[str, str],
+    grids: tuple[np.ndarray, np.ndarray],
+    returns: np.ndarray,
+    path: Path,
+) -> Path:
+    """Mean return over two parameters, the training box and the held-out sub-box outlined.
+
+    Args:
+        family: the task.
+        names: the parameters of the x and the y axis.
+        grids: their values (X,) and (Y,), rising; each is the centre of a cell.
+        returns: mean returns (X, Y) with the other parameters at their defaults.
+        path: of the PNG.
+    """
+    return _save(draw_heat_map(family, names, grids, returns), path)
+
+
+def draw_learning_curves(family: Family, curves: Mapping[str, Curve]) -> Figure:
+    """As ``learning_curves``, without saving."""
+    figure, (axes,) = _figure(7, 4.4)
+    handles: list[Any] = []
+    for name, (steps, returns) in curves.items():
+        colour, marker = LOOKS.get(name, OTHER)
+        looks: dict[str, Any] = {"marker": marker, "markersize": 5, "linewidth": 1.6}
+        if name == "train":
+            looks = {"linewidth": 1.2, "linestyle": (0, (5, 1.5))}
+        label = "train (sampled actions)" if name == "train" else name
+        handles += axes.plot(steps, returns, color=colour, label=label, zorder=3, **looks)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    _label(axes, "environment steps", "mean return")
+    figure.suptitle(f"{family.name}: learning curves", fontsize=12, color=INK)
+    _legend(figure, handles + _solved(family, axes), columns=3)
+    return figure
+
+
+def learning_curves(family: Family, curves: Mapping[str, Curve], path: Path) -> Path:
+    """Mean return over environment steps.
+
+    Args:
+        family: the task.
+        curves: ``train`` or a split -> environment steps (N,) and mean returns (N,).
+        path: of the PNG.
+    """
+    return _save(draw_learning_curves(family, curves), path)
+
+
+def draw_return_over_distance(family: Family, distance_T: np.ndarray, returns_T: np.ndarray) -> Figure:
+    """As ``return_over_distance``, without saving."""
+    figure, (axes,) = _figure(7, 4.4)
+    distance_T, returns_T = np.asarray(distance_T, dtype=float), np.asarray(returns_T, dtype=float)
+    dots = _dots(axes, "extrapolation", distance_T, returns_T, f"one variant ({len(returns_T)} in all)")
+    # what lies inside the box is a bin of its own; the others hold the same number of variants each
+    outside = np.flatnonzero(distance_T > 0)
+    ordered = outside[np.argsort(distance_T[outside], kind="stable")]
+    bins = [np.flatnonzero(distance_T <= 0), *np.array_split(ordered, min(8, max(1, len(ordered) // 5)))]
+    means = [(distance_T[rows].mean(), returns_T[rows].mean()) for rows in bins if len(rows)]
+    looks = {"color": INK, "linewidth": 1.8, "marker": "o", "markersize": 5, "zorder": 4}
+    line = axes.plot(*zip(*means, strict=True), label="mean of neighbours", **looks) if means else []  # type: ignore[arg-type]
+    furthest = distance_T.max(initial=0.1)
+    axes.set_xlim(-0.03 * furthest, 1.03 * furthest)
+    _label(axes, "distance from the training box (half-ranges of the worst parameter)", "return")
+    figure.suptitle(f"{family.name}: return over the distance from training", fontsize=12, color=INK)
+    _legend(figure, [dots, *line, *_solved(family, axes)])
+    return figure
+
+
+def return_over_distance(family: Family, distance_T: np.ndarray, returns_T: np.ndarray, path: Path) -> Path:
+    """Return of variants over their distance from the training box, and the mean of neighbours.
+
+    Args:
+        family: the task.
+        distance_T: ``family.distance`` of the variants (T,); 0 inside the training box.
+        returns_T: their mean returns (T,).
+        path: of the PNG.
+    """
+    return _save(draw_return_over_distance(family, distance_T, returns_T), path)
+
+
+def gif_bytes(frames: Sequence[np.ndarray], fps: float) -> bytes:
+    """An endless GIF of frames (H, W, 3) uint8, in one palette of at most 256 colours.
+
+    It lasts as long as the frames do, to 10 ms, which is what GIFs count in. Above 50 frames a second it leaves
+    frames out.
+
+    Raises:
+        ValueError: there are no frames, or ``fps`` is not above 0.
+    """
+    if not len(frames) or not fps > 0:
+        raise ValueError(f"{len(frames)} frames at {fps} frames/s: needs at least one, and a rate above 0")
+    stride = math.ceil(fps / GIF_FPS)
+    shown = frames[::stride]
+    # one palette for all frames: nothing flickers, and only what moves is stored
+    sampled = [shown[i][::2, ::2] for i in np.linspace(0, len(shown) - 1, 8).astype(int)]
+    palette = Image.fromarray(np.concatenate(sampled)).quantize(256, dither=Image.Dither.NONE)
+    images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in shown]
+    ends = [min((i + 1) * stride, len(frames)) for i in range(len(shown))]
+    durations = 10 * np.diff(np.round(np.array([0, *ends]) * 100 / fps)).astype(int)
+    file = io.BytesIO()
+    looks = {"save_all": True, "loop": 0, "optimize": True, "disposal": 1}
+    images[0].save(
+        file, format="GIF", append_images=images[1:], duration=[max(20, int(ms)) for ms in durations], **looks
+    )
+    return file.getvalue()
+
+
+def save_gif(frames: Sequence[np.ndarray], path: Path, fps: float) -> Path:
+    """Write ``gif_bytes`` to ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gif_bytes(frames, fps))
+    return path

@@ -1,0 +1,214 @@
+"""Parameters, encodings, splits and their errors."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from hyperrl.envs import Family, InputError, Parameter, registry
+from hyperrl.envs.family import SPLITS
+
+FAMILIES = [registry.get(name) for name in registry.families()]
+each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+
+PLAIN = Parameter("mass", "kg", 2.0, train=(1, 3), wide=(0.5, 4), bounds="(0, 10]")
+SIGNED = Parameter("power", "W", 1.0, train=(-1, 3), wide=(-5, 5))
+DECADE = Parameter("drag", "1/s", 1.0, train=(0.1, 10), wide=(0.1, 10))
+
+
+def family_of(*parameters, **changes):
+    return dataclasses.replace(registry.get("cartpole"), parameters=parameters, **{"held_out": {}} | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": (0.4, 3)}, "must lie within wide"),
+        ({"train": (1, 5)}, "must lie within wide"),
+        ({"train": (3, 1)}, "must lie within wide"),
+        ({"train": (2, 2)}, "must lie within wide"),
+        ({"wide": (-1, 4)}, r"wide within \(0, 10\]; mend the ranges"),
+        ({"wide": (0, 4)}, r"parameter 'mass': 0 must be within \(0, 10\]"),
+        ({"default": 11.0}, r"parameter 'mass': 11 must be within \(0, 10\]"),
+        ({"name": "pole mass"}, "parameter 'pole mass'"),
+    ],
+)
+def test_parameter_refuses_ranges_that_are_not_nested(changes, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(PLAIN, **changes)
+
+
+def test_parameter_may_have_a_default_outside_training():
+    assert dataclasses.replace(PLAIN, default=9.0).default == 9.0
+
+
+@pytest.mark.parametrize(
+    ("bounds", "admitted"),
+    [
+        ("[0, 1]", [True, True]),
+        ("(0, 1]", [False, True]),
+        ("[0, 1)", [True, False]),
+        ("(0, 1)", [False, False]),
+    ],
+)
+def test_bounds_are_open_or_closed_as_written(bounds, admitted):
+    parameter = Parameter("share", "1", 0.5, (0.4, 0.6), (0.2, 0.8), bounds)
+    assert [parameter.admits(0), parameter.admits(1)] == admitted
+    assert parameter.admits(0.5)
+    assert not any(parameter.admits(value) for value in (-0.1, 1.1, math.nan, math.inf))
+
+
+def test_features_of_each_kind_of_parameter():
+    family = family_of(PLAIN, SIGNED, DECADE)
+    context_TC = family.encode(torch.tensor([[2.0, -1.0, 1.0], [3.0, 2.0, 10.0], [0.5, 0.0, 0.1]]))
+    expected = [
+        # mass, power, its sign, drag, its logarithm, its reciprocal
+        [0.0, -1.0, -1.0, (1 - 5.05) / 4.95, 0.0, (1 - 5.05) / -4.95],
+        [1.0, 0.5, 1.0, 1.0, 1.0, 1.0],
+        [-1.5, -0.5, 0.0, -1.0, -1.0, -1.0],
+    ]
+    torch.testing.assert_close(context_TC, torch.tensor(expected))
+    assert family.context_size == 6
+
+
+def test_a_negative_decade_has_the_same_features():
+    parameter = Parameter("drag", "1/s", -1.0, train=(-10, -0.1), wide=(-10, -0.1))
+    scaled, log, reciprocal = parameter.features(torch.tensor([-10.0, -1.0, -0.1]))
+    torch.testing.assert_close(scaled, torch.tensor([-1.0, (-1 + 5.05) / 4.95, 1.0]))
+    torch.testing.assert_close(log, torch.tensor([-1.0, 0.0, 1.0]))
+    torch.testing.assert_close(reciprocal, torch.tensor([-1.0, (-1 + 5.05) / -4.95, 1.0]))
+
+
+@each_family
+def test_contexts_of_training_variants_lie_within_one(family):
+    context_TC = family.encode(torch.as_tensor(family.variants("train", 64)))
+    assert context_TC.shape == (64, family.context_size)
+    assert context_TC.abs().max() <= 1 + 1e-9
+
+
+@each_family
+def test_splits_keep_to_their_regions(family):
+    variants = {split: family.variants(split, 64) for split in SPLITS}
+    for split in ("train", "validation", "interpolation"):
+        assert family.in_training_ranges(variants[split]).all()
+        assert not family.is_held_out(variants[split]).any()
+    assert family.in_training_ranges(variants["combination"]).all()
+    assert family.is_held_out(variants["combination"]).all()
+    assert not family.in_training_ranges(variants["extrapolation"]).any()
+    low, high = family.box("wide")
+    assert ((variants["extrapolation"] >= low) & (variants["extrapolation"] <= high)).all()
+    rows = np.concatenate(list(variants.values()))
+    assert len(np.unique(rows, axis=0)) == len(rows) == 64 * len(SPLITS)
+
+
+@each_family
+@pytest.mark.parametrize("split", SPLITS)
+def test_splits_are_fixed_and_nested(family, split):
+    many = family.variants(split, 300)
+    assert many.shape == (300, len(family.names))
+    np.testing.assert_array_equal(many, family.variants(split, 300))
+    np.testing.assert_array_equal(many[:8], family.variants(split, 8))
+    assert family.variants(split, 0).shape == (0, len(family.names))
+
+
+@each_family
+def test_training_samples_are_never_held_out(family):
+    low, high = family.box("train")
+    anywhere = np.random.default_rng(0).uniform(low, high, size=(4000, len(low)))
+    assert 1 / 12 < family.is_held_out(anywhere).mean() < 1 / 5
+    sample = family.sample(2000, np.random.default_rng(1))
+    assert family.in_training_ranges(sample).all()
+    assert not family.is_held_out(sample).any()
+    np.testing.assert_allclose(sample.min(0), low, atol=0.01 * (high - low).max())
+    np.testing.assert_allclose(sample.max(0), high, atol=0.01 * (high - low).max())
+
+
+def test_splits_that_a_family_lacks_are_said():
+    family = family_of(dataclasses.replace(PLAIN, wide=PLAIN.train))
+    with pytest.raises(InputError, match="split 'extrapolation': family 'cartpole' has no variants in it"):
+        family.variants("extrapolation", 1)
+    with pytest.raises(InputError, match="split 'combination': family 'cartpole' has no variants in it"):
+        family.variants("combination", 1)
+    with pytest.raises(InputError, match="split 'test': unknown; choose from train, validation"):
+        family.variants("test", 1)
+
+
+def test_distance_counts_half_ranges_of_the_worst_parameter():
+    family = family_of(PLAIN, SIGNED)
+    table_TP = np.array([[2.0, 1.0], [3.0, 3.0], [4.0, 1.0], [0.5, 5.0], [0.5, 3.5]])
+    np.testing.assert_allclose(family.distance(table_TP), [0, 0, 1, 1, 0.5])
+    np.testing.assert_array_equal(family.in_training_ranges(table_TP), [True, True, False, False, False])
+
+
+def test_variants_and_tables_turn_into_each_other():
+    family = family_of(PLAIN, SIGNED)
+    variants = [{"power": -1}, {}, {"power": 0.5, "mass": 3}]
+    table_TP = family.table(variants)
+    np.testing.assert_array_equal(table_TP, [[2, -1], [2, 1], [3, 0.5]])
+    assert family.untable(table_TP) == [
+        {"mass": 2.0, "power": -1.0},
+        family.defaults,
+        {"mass": 3.0, "power": 0.5},
+    ]
+    assert family.table([]).shape == (0, 2)
+    values = family.values(torch.as_tensor(table_TP))
+    assert values["power"].tolist() == [[-1.0], [1.0], [0.5]]
+
+
+def test_errors_name_the_value_the_bound_and_the_remedy():
+    family = registry.get("cartpole")
+    with pytest.raises(InputError) as error:
+        family.variant(length=-1.0)
+    assert str(error.value) == (
+        "length=-1.0: must be within (0, 10] m for family 'cartpole'; the default is 0.5"
+    )
+    with pytest.raises(InputError, match="gravity=heavy: must be a number within"):
+        family.variant(gravity="heavy")
+    with pytest.raises(InputError, match="gravity=None: must be a number within"):
+        family.table([{"gravity": None}])
+    with pytest.raises(InputError, match=r"weight: unknown .* choose from gravity, masscart"):
+        family.variant(weight=1.0)
+    with pytest.raises(InputError, match="family 'cartpool': unknown; choose from cartpole, pendulum"):
+        registry.get("cartpool")
+
+
+def test_family_refuses_what_it_cannot_use():
+    with pytest.raises(InputError, match=r"needs one or more parameters with different names, got \[\]"):
+        family_of()
+    with pytest.raises(InputError, match=r"different names, got \['mass', 'mass'\]"):
+        family_of(PLAIN, PLAIN)
+    with pytest.raises(
+        InputError, match=r"held_out mass=\(0\.5, 2\) must lie within its training range \(1, 3\)"
+    ):
+        family_of(PLAIN, held_out={"mass": (0.5, 2)})
+    with pytest.raises(InputError, match="power: unknown parameter"):
+        family_of(PLAIN, held_out={"power": (0.5, 2)})
+    with pytest.raises(InputError, match="held_out leaves nothing to train on; make it smaller"):
+        family_of(PLAIN, SIGNED, held_out={"mass": (1, 3)})
+
+
+def test_a_family_cannot_be_changed_by_accident():
+    family = registry.get("cartpole")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        family.name = "other"
+    with pytest.raises(TypeError):
+        family.expert["n_envs"] = 1
+    assert isinstance(family, Family)
+
+
+def test_other_packages_register_families_by_entry_point(monkeypatch):
+    class Point:
+        name = "toy"
+
+        def load(self):
+            return family_of(PLAIN, name="toy")
+
+    monkeypatch.setattr(
+        registry,
+        "entry_points",
+        lambda group, name="toy": [Point()] if (group, name) == (registry.ENTRY_POINT_GROUP, "toy") else [],
+    )
+    assert registry.families()[-1] == "toy"
+    assert registry.get("toy").names == ("mass",)

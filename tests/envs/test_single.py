@@ -1,0 +1,132 @@
+"""The registered single environments are ordinary Gymnasium environments."""
+
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env as check_env_gymnasium
+from stable_baselines3.common.env_checker import check_env as check_env_sb3
+
+from hyperrl.envs import Family, InputError, Parameter, VariantEnv, registry
+
+FAMILIES = [family for family in map(registry.get, registry.families()) if family.env_id]
+each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+
+
+def changed(family):
+    """Every parameter away from its default, within the wider range."""
+    return {p.name: 0.5 * (p.default + p.wide[1]) for p in family.parameters}
+
+
+@pytest.fixture(autouse=True)
+def no_screen(monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+
+
+@each_family
+@pytest.mark.parametrize("changes", [lambda family: {}, changed], ids=["default", "changed"])
+@pytest.mark.parametrize("check_env", [check_env_gymnasium, check_env_sb3], ids=["gymnasium", "sb3"])
+def test_environment_checkers_pass(family, changes, check_env):
+    """Ours gives no warning, such as of infinite bounds, that Gymnasium's environment does not give too."""
+
+    def warnings_of(env):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            check_env(env.unwrapped)
+        return {str(warning.message) for warning in caught}
+
+    theirs = gymnasium.make(family.env_id.removeprefix("hyperrl/"))
+    assert warnings_of(gymnasium.make(family.env_id, **changes(family))) <= warnings_of(theirs)
+
+
+@each_family
+def test_frames_are_gymnasiums(family):
+    ours = gymnasium.make(family.env_id, render_mode="rgb_array")
+    theirs = gymnasium.make(family.env_id.removeprefix("hyperrl/"), render_mode="rgb_array")
+    ours.action_space.seed(0)
+    ours.reset(seed=0)
+    theirs.reset(seed=0)
+    first = ours.render()
+    np.testing.assert_array_equal(first, theirs.render())
+    for _ in range(5):
+        action = ours.action_space.sample()
+        ours.step(action)
+        theirs.step(action)
+    np.testing.assert_array_equal(ours.render(), theirs.render())
+    assert first.dtype == np.uint8
+    assert (first != ours.render()).any()
+    ours.close()
+    theirs.close()
+
+
+@each_family
+def test_registration_matches_the_family(family):
+    env = gymnasium.make(family.env_id)
+    assert env.spec.max_episode_steps == family.max_episode_steps
+    assert env.unwrapped.parameters == family.defaults
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    for step in range(1, family.max_episode_steps + 1):
+        *_, terminated, truncated, _ = env.step(env.action_space.sample())
+        assert truncated == (step == family.max_episode_steps)
+        if terminated or truncated:
+            break
+
+
+def test_parameters_are_keywords_and_act():
+    env = gymnasium.make("hyperrl/CartPole-v1", gravity=12.0, length=0.8)
+    assert env.unwrapped.parameters == registry.get("cartpole").variant(gravity=12, length=0.8)
+    plain = gymnasium.make("hyperrl/CartPole-v1")
+    env.reset(seed=0)
+    plain.reset(seed=0)
+    assert (env.step(1)[0] != plain.step(1)[0]).any()
+
+
+def test_pendulums_action_space_follows_max_torque():
+    env = gymnasium.make("hyperrl/Pendulum-v1", max_torque=3.0)
+    assert env.action_space == gymnasium.spaces.Box(-3, 3, (1,), np.float32)
+
+
+@each_family
+def test_wrong_parameters_name_value_bound_and_remedy(family):
+    with pytest.raises(
+        InputError, match=f"^weight: unknown parameter of family '{family.name}'; choose from .*"
+    ):
+        gymnasium.make(family.env_id, weight=1.0)
+    for parameter in family.parameters:
+        for value in (parameter.limits[0] - 1, parameter.limits[1] + 1, float("nan"), float("inf"), "heavy"):
+            with pytest.raises(InputError) as error:
+                gymnasium.make(family.env_id, **{parameter.name: value})
+            assert str(error.value).startswith(f"{parameter.name}={value}: must be ")
+            assert f"within {parameter.bounds} {parameter.unit} for family {family.name!r}" in str(
+                error.value
+            )
+            assert str(error.value).endswith(f"the default is {parameter.default:g}")
+
+
+def test_the_bound_itself_is_in_or_out_as_written():
+    with pytest.raises(InputError, match=r"^length=0\.0: must be within \(0, 10\] m for family 'cartpole'"):
+        gymnasium.make("hyperrl/CartPole-v1", length=0.0)
+    gymnasium.make("hyperrl/CartPole-v1", length=10.0, gravity=0.0)
+
+
+def test_a_family_without_a_twin_runs_but_does_not_render():
+    cartpole = registry.get("cartpole")
+    family = Family(
+        name="plain",
+        parameters=(Parameter("gravity", "m/s2", 9.8, (5, 15), (2, 25)), *cartpole.parameters[1:]),
+        observation_space=cartpole.observation_space,
+        action_space=cartpole.action_space,
+        max_episode_steps=10,
+        draws=4,
+        start=cartpole.start,
+        step=cartpole.step,
+    )
+    env = VariantEnv(family, gravity=-3.0)
+    obs, _ = env.reset(seed=0)
+    assert obs in env.observation_space
+    assert env.render() is None
+    env.close()
+    with pytest.raises(InputError, match="render_mode='rgb_array': family 'plain' has no renderer; use None"):
+        VariantEnv(family, render_mode="rgb_array")
