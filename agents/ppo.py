@@ -27,7 +27,7 @@ def gae(
         Advantages (S, T, E).
     """
     delta_STE = rewards_STE + gamma * next_values_STE * ~terminated_STE - values_STE
-    decay_STE = gamma * gae_lambda * ~done_STE
+    decay_STE = gamma * gae_lambda * (~done_STE).to(rewards_STE.dtype)
     advantage = torch.zeros_like(delta_STE[0])
     advantages = []
     for delta, decay in zip(delta_STE.flip(0).unbind(0), decay_STE.flip(0).unbind(0), strict=True):

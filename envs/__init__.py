@@ -4,9 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hyperrl.envs import registry
+from hyperrl.envs.errors import InputError
 
 if TYPE_CHECKING:
-    from hyperrl.envs.family import Family, InputError, Parameter
+    from hyperrl.envs.family import Family, Parameter
     from hyperrl.envs.single import VariantEnv
     from hyperrl.envs.vector import VariantVectorEnv
 
@@ -14,7 +15,6 @@ __all__ = ["Family", "InputError", "Parameter", "VariantEnv", "VariantVectorEnv"
 
 _HOME = {
     "Family": "family",
-    "InputError": "family",
     "Parameter": "family",
     "VariantEnv": "single",
     "VariantVectorEnv": "vector",

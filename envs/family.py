@@ -13,14 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hyperrl.envs.errors import InputError
+
 Values = Mapping[str, Tensor]
 """Parameter name -> tensor that broadcasts against (T, E)."""
 
 SPLITS = ("train", "validation", "interpolation", "extrapolation", "combination")
-
-
-class InputError(ValueError):
-    """A user's mistake, said in one line that names the value, the bound and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +249,8 @@ class Family:
         """
         if split not in SPLITS:
             raise InputError(f"split {split!r}: unknown; choose from {', '.join(SPLITS)}")
+        if n < 1:
+            raise InputError(f"variants={n}: must be 1 or more; choose how many of the split")
         return self._draw(split, n, np.random.default_rng((0, SPLITS.index(split))))
 
     def _draw(self, split: str, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import gymnasium
 
+from hyperrl.envs.errors import InputError
+
 if TYPE_CHECKING:
     from hyperrl.envs.family import Family
 
@@ -34,8 +36,6 @@ def get(name: str) -> Family:
     Raises:
         InputError: no family has that name.
     """
-    from hyperrl.envs.family import InputError
-
     if name in _SHIPPED:
         return import_module(f"hyperrl.envs.{name}").family
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):

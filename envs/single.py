@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from hyperrl.envs import registry
-from hyperrl.envs.family import Family, InputError
+from hyperrl.envs.errors import InputError
+from hyperrl.envs.family import Family
 
 
 class VariantEnv(gymnasium.Env[np.ndarray, Any]):

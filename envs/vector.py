@@ -10,7 +10,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from hyperrl.envs.family import Family, InputError
+from hyperrl.envs.errors import InputError
+from hyperrl.envs.family import Family
 
 
 class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):

@@ -51,22 +51,32 @@ def _show_warning(message: Any, *_: Any) -> None:
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="hyperrl", description="Train once on a family of tasks; get an expert for any variant.")
+    parser = _Parser(
+        prog="hyperrl", description="Train once on a family of tasks; get an expert for any variant."
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    command = commands.add_parser("families", help="every family with its parameters, units, ranges and splits")
+    command = commands.add_parser(
+        "families", help="every family with its parameters, units, ranges and splits"
+    )
     command.set_defaults(command=_families)
 
     command = commands.add_parser("train", help="train an agent on a family")
-    command.add_argument("family", metavar="FAMILY", help="registered name, module:attribute, or path to a .py file")
+    command.add_argument(
+        "family", metavar="FAMILY", help="registered name, module:attribute, or path to a .py file"
+    )
     command.add_argument("--run", type=Path, help="folder to write (default: runs/FAMILY-AGENT-SEED)")
-    command.add_argument("--resume", action="store_true", help="go on with the run in the folder, bit for bit")
+    command.add_argument(
+        "--resume", action="store_true", help="go on with the run in the folder, bit for bit"
+    )
     _add_settings(command)
     command.set_defaults(command=_train)
 
     command = commands.add_parser("evaluate", help="play a run zero-shot on variants that it never saw")
     _add_run_and_set(command)
-    command.add_argument("--split", nargs="+", choices=SPLITS, default=["interpolation"], help="default: interpolation")
+    command.add_argument(
+        "--split", nargs="+", choices=SPLITS, default=["interpolation"], help="default: interpolation"
+    )
     command.add_argument("--episodes", type=int, default=10, help="greedy episodes a variant (default: 10)")
     command.add_argument("--variants", type=int, default=64, help="variants of each split (default: 64)")
     command.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
@@ -90,7 +100,9 @@ def _build_parser() -> argparse.ArgumentParser:
 
 def _add_run_and_set(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", metavar="RUN", type=Path, help="folder that hyperrl train wrote")
-    command.add_argument("--set", nargs="+", metavar="NAME=VALUE", help="one variant; the rest keep their defaults")
+    command.add_argument(
+        "--set", nargs="+", metavar="NAME=VALUE", help="one variant; the rest keep their defaults"
+    )
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
@@ -168,14 +180,20 @@ def _families(args: argparse.Namespace) -> None:
             ranges = [f"{low:g} to {high:g}" for low, high in (p.train, p.wide)]
             table.add_row(p.name, p.unit, f"{p.default:g}", *ranges, p.bounds, p.note)
         Console().print(table)
-    print("splits: train, validation and interpolation within the training ranges and outside the combination split;")
+    print(
+        "splits: train, validation and interpolation within the training ranges and outside the combination split;"
+    )
     print("extrapolation within the wide ranges, at least one parameter outside its training range")
 
 
 def _train(args: argparse.Namespace) -> None:
     from hyperrl.training import Interrupted, train
 
-    settings = {name: value for name, value in vars(args).items() if name not in ("command", "run", "resume", "family")}
+    settings = {
+        name: value
+        for name, value in vars(args).items()
+        if name not in ("command", "run", "resume", "family")
+    }
     settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
     try:
         run = train(args.family, run=args.run, resume=args.resume, **settings)
@@ -184,7 +202,9 @@ def _train(args: argparse.Namespace) -> None:
         chosen = " ".join(f"--{name.replace('_', '-')} {_word(value)}" for name, value in settings.items())
         again = " ".join(f"hyperrl train {args.family}{where} {chosen} --resume".split())
         raise KeyboardInterrupt(f"{stop}; go on with: {again}") from None
-    print(f"validation {run.best['score']:.1f} after {run.best['step']:,} of {run.steps:,} steps; kept in {run.folder}")
+    print(
+        f"validation {run.best['score']:.1f} after {run.best['step']:,} of {run.steps:,} steps; kept in {run.folder}"
+    )
     print(f"next: hyperrl evaluate {run.folder}     tensorboard --logdir {run.folder.parent}")
 
 
@@ -211,40 +231,43 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _print_results(results: Sequence[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     first = results[0]
-    table = Table(title=f"{first['family']}, {first['agent']}, seed {first['seed']}: zero-shot greedy returns")
-    columns = ("split", "variants", "episodes", "mean", "worst", "worst tenth", "IQM", "95 % interval", "normalised")
-    for column in columns:
+    title = f"{first['family']}, {first['agent']}, seed {first['seed']}: zero-shot, {first['episodes']} greedy episodes"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("split", "variants", "mean", "worst", "worst 10 %", "IQM", "95 % interval", "normalised"):
         table.add_column(column, justify="left" if column == "split" else "right", no_wrap=True)
     for result in results:
         experts = result["experts"]
-        gap = f"{experts['normalised']:.3f} ({experts['variants']} experts)" if experts else "-"
+        gap = f"{experts['normalised']:.3f} of {experts['variants']}" if experts else "no experts"
         low, high = result["ci95"]
         numbers = [f"{result[name]:.1f}" for name in ("mean", "worst", "worst_tenth", "iqm")]
         count = str(len(result["variants"]))
-        split = result["split"] or "given variant"
-        table.add_row(split, count, str(result["episodes"]), *numbers, f"{low:.1f} to {high:.1f}", gap)
-    Console().print(table)
+        table.add_row(result["split"] or "given", count, *numbers, f"{low:.1f} to {high:.1f}", gap)
+    console = Console()
+    console.width = max(console.width, 90)
+    console.print(table)
     if any(result["experts"] for result in results):
-        print("normalised: 0 is a random policy, 1 the expert of each variant that has one")
+        print(
+            "normalised: 0 is a random policy, 1 each variant's expert; mean over the variants that have one"
+        )
+    else:
+        print(f"for the gap to experts: hyperrl experts {first['family']} --variants 8")
 
 
 def _experts(args: argparse.Namespace) -> None:
     from hyperrl.experts import train_experts
     from hyperrl.families import resolve
 
-    family = resolve(args.family)
-    if args.variants < 1:
-        from hyperrl.envs import InputError
-
-        raise InputError(f"variants={args.variants}: must be 1 or more; name how many of the split get an expert")
-    table_TP = family.variants(args.split, args.variants)
+    table_TP = resolve(args.family).variants(args.split, args.variants)
     for record in train_experts(args.family, table_TP, seed=args.seed, workers=args.workers):
         named = " ".join(f"{name}={value:.3g}" for name, value in record["parameters"].items())
-        print(f"{named}: {record['mean']:.1f} after {record['steps']:,} steps (random {record['random']:.1f})")
+        print(
+            f"{named}: {record['mean']:.1f} after {record['steps']:,} steps (random {record['random']:.1f})"
+        )
 
 
 def _play(args: argparse.Namespace) -> None:

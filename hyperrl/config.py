@@ -71,7 +71,16 @@ class Config:
     """cpu, cuda, or auto: cuda where there is one."""
 
     def __post_init__(self) -> None:
-        counts = ("steps", "variants", "copies", "rollout", "lifetime", "epochs", "minibatches", "evaluations")
+        counts = (
+            "steps",
+            "variants",
+            "copies",
+            "rollout",
+            "lifetime",
+            "epochs",
+            "minibatches",
+            "evaluations",
+        )
         for name in counts:
             self._require(name, "1 or more", getattr(self, name) >= 1)
         for name in ("gamma", "gae_lambda"):

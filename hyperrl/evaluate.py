@@ -100,15 +100,16 @@ def evaluate(
     Raises:
         InputError: the split or a parameter is unknown or out of bounds, or a count is below 1.
     """
-    for name, count in (("episodes", episodes), ("variants", variants)):
-        if count < 1:
-            raise InputError(f"{name}={count}: must be 1 or more; leave it out for the default")
+    if episodes < 1:
+        raise InputError(f"episodes={episodes}: must be 1 or more; leave it out for 10")
     family = run.family
     table_TP = family.table([parameters]) if parameters is not None else family.variants(split, variants)
     note = outside_ranges(family, table_TP)
     if note:
         warnings.warn(note, stacklevel=2)
-    returns, _ = episode_returns(family, table_TP, greedy(run.agent, family, table_TP, torch.device("cpu")), episodes)
+    returns, _ = episode_returns(
+        family, table_TP, greedy(run.agent, family, table_TP, torch.device("cpu")), episodes
+    )
     records = cached_experts(family, table_TP, experts)
     return Evaluation(
         family=family.name,
@@ -128,7 +129,11 @@ def outside_ranges(family: Family, table_TP: np.ndarray) -> str:
     outside = ~family.in_training_ranges(table_TP)
     if len(table_TP) > 1:
         count = int(outside.sum())
-        return f"{count} of {len(table_TP)} variants lie outside the training ranges of {family.name}" if count else ""
+        return (
+            f"{count} of {len(table_TP)} variants lie outside the training ranges of {family.name}"
+            if count
+            else ""
+        )
     (row,) = table_TP
     notes = [
         f"{parameter.name}={value:g} lies outside the training range {low:g} to {high:g} {parameter.unit}"
@@ -152,7 +157,9 @@ def save(run: Run, evaluations: Sequence[Evaluation]) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose a folder that can") from None
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); choose a folder that can"
+        ) from None
     sweeps = sweep(run)
     spread = {name: float(np.ptp(returns)) for name, (_, returns) in sweeps.items()}
     points = {str(evaluation.split): (evaluation.variants_TP, evaluation.means_T) for evaluation in splits}
@@ -164,14 +171,18 @@ def save(run: Run, evaluations: Sequence[Evaluation]) -> list[Path]:
     distance = np.concatenate([family.distance(evaluation.variants_TP) for evaluation in splits])
     if distance.any():
         means = np.concatenate([evaluation.means_T for evaluation in splits])
-        paths.append(figures.return_over_distance(family, distance, means, folder / "return_over_distance.png"))
+        paths.append(
+            figures.return_over_distance(family, distance, means, folder / "return_over_distance.png")
+        )
     return paths
 
 
 def sweep(run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Each parameter alone over its wide range, the others at their defaults: values (V,) and mean returns (V,)."""
     names = run.family.names
-    values = {parameter.name: np.linspace(*parameter.wide, SWEEP_VALUES) for parameter in run.family.parameters}
+    values = {
+        parameter.name: np.linspace(*parameter.wide, SWEEP_VALUES) for parameter in run.family.parameters
+    }
     variants = [{name: float(value)} for name in names for value in values[name]]
     returns = _mean_returns(run, variants).reshape(len(names), SWEEP_VALUES)
     return {name: (values[name], row) for name, row in zip(names, returns, strict=True)}

@@ -18,7 +18,9 @@ def resolve(reference: str) -> Family:
     if reference.endswith(".py"):
         path = Path(reference)
         if not path.is_file():
-            raise InputError(f"family {reference!r}: no such file; give the path of a Python file that defines `family`")
+            raise InputError(
+                f"family {reference!r}: no such file; give the path of a Python file that defines `family`"
+            )
         spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec is not None
         assert spec.loader is not None
@@ -30,7 +32,9 @@ def resolve(reference: str) -> Family:
         try:
             found = getattr(importlib.import_module(module_name), attribute, None)
         except ImportError as error:
-            raise InputError(f"family {reference!r}: {error}; give module:attribute of an installed module") from None
+            raise InputError(
+                f"family {reference!r}: {error}; give module:attribute of an installed module"
+            ) from None
     else:
         found = registry.get(reference)
     if not isinstance(found, Family):

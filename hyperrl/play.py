@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import gymnasium
 import numpy as np
 
@@ -12,7 +14,9 @@ FRAMES = 150
 """At most so many frames are kept, evenly spaced."""
 
 
-def play_episode(policy: Policy, seed: int = 0, frames: int = FRAMES) -> tuple[list[np.ndarray], float, float]:
+def play_episode(
+    policy: Policy, seed: int = 0, frames: int = FRAMES
+) -> tuple[list[np.ndarray], float, float]:
     """One greedy episode on the policy's own variant.
 
     Returns:
@@ -21,8 +25,10 @@ def play_episode(policy: Policy, seed: int = 0, frames: int = FRAMES) -> tuple[l
     Raises:
         InputError: the family has no renderer.
     """
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # frames need no display
     env = gymnasium.wrappers.TimeLimit(
-        VariantEnv(policy.family, render_mode="rgb_array", **policy.parameters), policy.family.max_episode_steps
+        VariantEnv(policy.family, render_mode="rgb_array", **policy.parameters),
+        policy.family.max_episode_steps,
     )
     stride = -(-policy.family.max_episode_steps // frames)
     obs, _ = env.reset(seed=seed)

@@ -37,7 +37,12 @@ def write_settings(folder: Path, config: Config, family: Family) -> None:
             splits[split] = family.variants(split, SPLIT_SIZE).tolist()
         except InputError:  # the family has no such variants
             splits[split] = []
-    content = {"format": checkpoint.FORMAT, "config": asdict(config), "family": definition(family), "splits": splits}
+    content = {
+        "format": checkpoint.FORMAT,
+        "config": asdict(config),
+        "family": definition(family),
+        "splits": splits,
+    }
     checkpoint.write_json(folder / "config.json", content)
 
 
@@ -58,7 +63,9 @@ def read_settings(folder: Path, family: Family | None = None) -> tuple[Config, F
         raise InputError(
             f"{path}: format {content.get('format')}, this version reads {checkpoint.FORMAT}; train again"
         )
-    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in content["config"].items()}
+    settings = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content["config"].items()
+    }
     if {setting.name for setting in fields(Config)} != set(settings):
         raise damaged
     try:

@@ -197,7 +197,9 @@ class Trainer:
         config, parameters = self.config, list(self.agent.parameters())
         context_TC = self.context()
         learning_rate = self.optimiser.param_groups[0]["lr"]
-        rate = torch.tensor(config.learning_rate * (1 - self.iteration / config.iterations), device=self.device)
+        rate = torch.tensor(
+            config.learning_rate * (1 - self.iteration / config.iterations), device=self.device
+        )
         active = torch.ones((), device=self.device)
         samples = batch.obs_TNO.shape[1]
         history = []

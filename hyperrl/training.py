@@ -128,7 +128,12 @@ def _restore(path: Path, trainer: Trainer, progressed: Progressed) -> None:
 
 def _save(path: Path, trainer: Trainer, progressed: Progressed) -> None:
     best = {"score": progressed.score, "step": progressed.step, "agent": progressed.agent}
-    state = {"steps": trainer.steps, "trainer": trainer.state_dict(), "best": best, "curves": progressed.curves}
+    state = {
+        "steps": trainer.steps,
+        "trainer": trainer.state_dict(),
+        "best": best,
+        "curves": progressed.curves,
+    }
     checkpoint.save(path, state)
 
 
@@ -155,7 +160,9 @@ def _loop(trainer: Trainer, progressed: Progressed, folder: Path, quiet: bool) -
                 _save(path, trainer, progressed)
                 saved = time.monotonic()
             if stop() and not last:
-                raise Interrupted(f"stopped after {trainer.steps:,} of {config.iterations * config.iteration_steps:,} steps")
+                raise Interrupted(
+                    f"stopped after {trainer.steps:,} of {config.iterations * config.iteration_steps:,} steps"
+                )
         log.finish(trainer, held_out.variants["validation"], progressed)
 
 
@@ -240,7 +247,9 @@ def _progress_bar(config: Config, quiet: bool) -> Iterator[Any]:
                 shown = metrics["rollout/ep_rew_mean"]
             bar.update(task, completed=steps, speed=metrics["time/fps"], score=shown)
             if not quiet and bar.disable and "eval/mean_reward" in metrics:
-                line = f"{steps:>12,} of {total:,} steps  {metrics['time/fps']:,.0f} steps/s  return {shown:.1f}"
+                line = (
+                    f"{steps:>12,} of {total:,} steps  {metrics['time/fps']:,.0f} steps/s  return {shown:.1f}"
+                )
                 console.print(f"{line}  validation {metrics['eval/mean_reward']:.1f}", highlight=False)
 
         yield advance

@@ -114,7 +114,6 @@ def test_sampling_depends_on_its_generator_alone(spec):
     assert not torch.equal(first, second)
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("spec", [DISCRETE, CONTINUOUS], ids=["discrete", "continuous"])
 def test_sampling_copies_nothing_to_the_host(spec):
     """So that a rollout can be captured in a CUDA graph."""

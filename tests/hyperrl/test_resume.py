@@ -78,13 +78,25 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_weights(tmp_path):
         kills += process.wait() == -signal.SIGKILL
     assert kills >= 2
     subprocess.run(command, check=True)
-    straight, resumed = (checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("straight", "killed"))
+    straight, resumed = (
+        checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("straight", "killed")
+    )
     assert equal(straight, resumed)
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "hyperrl.cli", "train", "cartpole", "--run", str(folder), "--steps", "9e7"]
+    command = [
+        sys.executable,
+        "-m",
+        "hyperrl.cli",
+        "train",
+        "cartpole",
+        "--run",
+        str(folder),
+        "--steps",
+        "9e7",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not list(folder.glob("events*")):
         assert process.poll() is None
