@@ -49,6 +49,11 @@ class Batch(NamedTuple):
     return_scale_T1: Tensor
     """Deviation of each variant's returns: the unit of its value error."""
 
+    def take(self, rows_N: Tensor) -> Batch:
+        """The given samples of every variant."""
+        grouped = {name: getattr(self, name)[:, rows_N] for name in self._fields[:-1]}
+        return self._replace(**grouped)
+
 
 class PPOLoss(NamedTuple):
     """Terms of the loss, each a scalar tensor."""

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from hyperrl.envs import InputError
 
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
         try:
             args.command(args)
         except InputError as error:
@@ -44,10 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"hyperrl: {stop or 'stopped'}", file=sys.stderr)
             return EXIT_INTERRUPTED
     return 0
-
-
-def _show_warning(message: Any, *_: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)
 
 
 def _build_parser() -> argparse.ArgumentParser:

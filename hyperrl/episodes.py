@@ -59,7 +59,7 @@ def random_actions(family: Family, seed: int = START_SEED) -> Callable[[Tensor],
     generator = torch.Generator().manual_seed(seed)
 
     def act(obs: Tensor) -> Tensor:
-        shape = (len(obs), *space.shape)
+        shape = (len(obs), *(space.shape or ()))
         if hasattr(space, "n"):
             return torch.randint(int(space.n), shape, generator=generator).to(obs.device)
         low, high = torch.as_tensor(space.low), torch.as_tensor(space.high)

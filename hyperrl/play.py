@@ -32,13 +32,17 @@ def play_episode(
     )
     stride = -(-policy.family.max_episode_steps // frames)
     obs, _ = env.reset(seed=seed)
-    shown, total, done, steps = [env.render()[::2, ::2]], 0.0, False, 0
+    shown, total, done, steps = [_frame(env)], 0.0, False, 0
     while not done:
         action, _ = policy.predict(obs, deterministic=True)
         obs, reward, terminated, truncated, _ = env.step(action)
-        total, done, steps = total + reward, terminated or truncated, steps + 1
+        total, done, steps = total + float(reward), terminated or truncated, steps + 1
         if steps % stride == 0 or done:
-            shown.append(env.render()[::2, ::2])
+            shown.append(_frame(env))
     fps = env.metadata["render_fps"] / stride
     env.close()
     return shown, fps, total
+
+
+def _frame(env: gymnasium.Env) -> np.ndarray:
+    return np.asarray(env.render())[::2, ::2]

@@ -63,7 +63,7 @@ def read_settings(folder: Path, family: Family | None = None) -> tuple[Config, F
         raise InputError(
             f"{path}: format {content.get('format')}, this version reads {checkpoint.FORMAT}; train again"
         )
-    settings = {
+    settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in content["config"].items()
     }
     if {setting.name for setting in fields(Config)} != set(settings):

@@ -206,7 +206,7 @@ class Trainer:
         for _ in range(config.epochs):
             order = torch.randperm(samples, generator=self.generator, device=self.device)
             for rows in order.chunk(config.minibatches):
-                minibatch = Batch(*(x[:, rows] for x in batch[:-1]), batch.return_scale_T1)
+                minibatch = batch.take(rows)
                 weights_TD = self.agent.generate(context_TC)
                 distribution, value_TN = self.agent(weights_TD, minibatch.obs_TNO)
                 loss = ppo_loss(distribution, value_TN, minibatch, config.clip)

@@ -15,7 +15,9 @@ from hyperrl.envs import registry
 ROOT = Path(__file__).parents[1]
 ROOMS = ("envs", "agents", "hyperrl")
 FILES = {room: sorted((ROOT / room).glob("*.py")) for room in ROOMS}
-OUTSIDE = [path for folder in ("tests", "examples", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
+OUTSIDE = [
+    path for folder in ("tests", "examples", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))
+]
 
 
 def imports(path: Path) -> list[str]:
@@ -44,8 +46,12 @@ def test_every_room_is_read():
 
 @pytest.mark.parametrize("path", FILES["envs"], ids=relative)
 def test_envs_knows_only_itself(path):
-    foreign = [name for name in imports(path) if within(name, ("hyperrl",)) and not within(name, ("hyperrl.envs",))]
-    assert [name for name in foreign if name != "hyperrl"] == [], "envs/ stands on the ground: it may import hyperrl.envs only"
+    foreign = [
+        name for name in imports(path) if within(name, ("hyperrl",)) and not within(name, ("hyperrl.envs",))
+    ]
+    assert [name for name in foreign if name != "hyperrl"] == [], (
+        "envs/ stands on the ground: it may import hyperrl.envs only"
+    )
     assert "hyperrl" not in foreign, "import hyperrl.envs..., not hyperrl"
 
 
@@ -54,10 +60,14 @@ def test_agents_knows_only_itself(path):
     names = imports(path)
     foreign = [name for name in names if within(name, ("hyperrl",)) and not within(name, ("hyperrl.agents",))]
     assert foreign == [], "agents/ stands on the ground: it may import hyperrl.agents only"
-    assert [name for name in names if within(name, ("gymnasium", "gym", "mujoco"))] == [], "agents/ never names a task"
+    assert [name for name in names if within(name, ("gymnasium", "gym", "mujoco"))] == [], (
+        "agents/ never names a task"
+    )
 
 
-@pytest.mark.parametrize("path", [*FILES["envs"], *FILES["agents"], *FILES["hyperrl"], *OUTSIDE], ids=relative)
+@pytest.mark.parametrize(
+    "path", [*FILES["envs"], *FILES["agents"], *FILES["hyperrl"], *OUTSIDE], ids=relative
+)
 def test_rooms_are_imported_as_parts_of_hyperrl(path):
     wrong = [name for name in imports(path) if within(name, ("envs", "agents"))]
     assert wrong == [], "import hyperrl.envs and hyperrl.agents: other packages install a top-level agents"
@@ -112,7 +122,9 @@ def test_the_wheel_holds_every_file_of_the_rooms():
     for room in ROOMS:
         for folder, _, files in os.walk(ROOT / room, followlinks=False):
             python = [file for file in files if file.endswith(".py")]
-            assert not python or Path(folder) == ROOT / room, f"{folder}: rooms are flat; packages does not list it"
+            assert not python or Path(folder) == ROOT / room, (
+                f"{folder}: rooms are flat; packages does not list it"
+            )
 
 
 @pytest.mark.parametrize("room", ["envs", "agents"])

@@ -1,1 +1,0 @@
-from hyperrl.trainer import *  # temporary
