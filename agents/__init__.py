@@ -1,4 +1,8 @@
-"""Networks and losses. Arms answer ``generate(context_TC) -> weights_TD`` and ``forward(weights_TD, obs_TNO)``."""
+"""Networks and losses.
+
+Arms answer two calls: ``generate(context_TC) -> weights_TD``, and
+``forward(weights_TD, obs_TNO) -> (distribution, value_TN)``.
+"""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def action_distribution(spec: AgentSpec, output_TNA: Tensor, log_std_T1A: Tensor
 def sample(distribution: Distribution, generator: torch.Generator) -> Tensor:
     """Draw actions, (T, N) or (T, N, A), from an explicit generator.
 
-    What ``torch.multinomial`` and ``torch.normal`` draw, to the bit, without their checks, which read a tensor on the
+    The draws of ``torch.multinomial`` and ``torch.normal`` without their checks, which read a tensor on the
     host and so keep a rollout out of a CUDA graph.
     """
     if isinstance(distribution, Categorical):
@@ -63,8 +63,8 @@ def sample(distribution: Distribution, generator: torch.Generator) -> Tensor:
 class Normaliser(nn.Module):
     """Running mean and variance of observations, and the running scale of returns.
 
-    Frozen between calls of ``update`` (parallel variance: Chan, Golub and LeVeque, 1979). ``return_var`` is the mean
-    over updates of the variance within each, so that the drift of returns as a policy learns does not inflate it.
+    Frozen between calls of ``update`` (parallel variance: Chan, Golub and LeVeque, 1979). ``return_var`` is
+    the mean over updates of the variance within each: returns that drift as a policy learns leave it alone.
     """
 
     mean: Tensor
@@ -80,7 +80,7 @@ class Normaliser(nn.Module):
         self.register_buffer("return_var", torch.ones(()))
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Observations (..., O) with mean 0 and variance 1, clipped to +-10 as Stable-Baselines3's VecNormalize does."""
+        """Observations (..., O) with mean 0 and variance 1, clipped to +-10 as by SB3's VecNormalize."""
         return ((obs - self.mean) * (self.var + 1e-8).rsqrt()).clamp(-10, 10)
 
     @property

@@ -1,4 +1,4 @@
-"""The blind arm (domain randomisation): one policy and one value network for every variant, without a context."""
+"""The blind arm (domain randomisation): one policy and one value network for every variant, no context."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 class Hypernetwork(nn.Module):
     """A small network that writes the weights of another one.
 
-    The head starts at zero with the target's initial weights as its bias (Bias-HyperInit, Beck et al., CoRL 2022,
-    section 4), so that at first every context gets exactly those weights.
+    The head starts at zero with the target's initial weights as its bias (Bias-HyperInit, Beck et al., CoRL
+    2022, section 4), so that at first every context gets exactly those weights.
     """
 
     def __init__(self, context: int, initial: Sequence[Tensor], hidden: Sequence[int] = (64,)) -> None:
@@ -27,11 +28,11 @@ class Hypernetwork(nn.Module):
         self.shapes = [layer.shape for layer in initial]
         sizes = [context, *hidden]
         trunk: list[nn.Module] = []
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for fan_in, fan_out in pairwise(sizes):
             trunk += [nn.Linear(fan_in, fan_out), nn.Tanh()]
         self.trunk = nn.Sequential(*trunk)
-        # Adam moves every column of the head alike, so features of size one would make the generated weights move
-        # as many times faster than the head's bias as the trunk is wide
+        # Adam moves every column of the head alike, so features of size one would make the generated weights
+        # move as many times faster than the head's bias as the trunk is wide
         self.feature_scale = sizes[-1] ** -0.5
         self.head = nn.Linear(sizes[-1], sum(layer.numel() for layer in initial))
         nn.init.zeros_(self.head.weight)

@@ -66,9 +66,10 @@ class PPOLoss(NamedTuple):
 
 
 def ppo_loss(distribution: Distribution, value_TN: Tensor, batch: Batch, clip: float) -> PPOLoss:
-    """Clipped surrogate loss (Schulman et al., 2017, equation 7), value error in units of each variant's returns.
+    """Clipped surrogate loss (Schulman et al., 2017, equation 7).
 
-    ``approx_kl`` is the low-variance estimate E[r - 1 - log r] (Schulman, 2020, "Approximating KL divergence").
+    The value error is in units of each variant's returns; ``approx_kl`` is the low-variance estimate
+    E[r - 1 - log r] (Schulman, 2020, "Approximating KL divergence").
     """
     log_ratio_TN = distribution.log_prob(batch.action_TN) - batch.log_prob_TN
     ratio_TN = log_ratio_TN.exp()

@@ -51,8 +51,8 @@ class AgentSpec:
 def orthogonal_layers(inputs: int, hidden: Sequence[int], outputs: int, gain: float) -> list[Tensor]:
     """Weights and biases of a fully connected network, as PPO initialises them.
 
-    Hidden layers are orthogonal with gain sqrt(2), the last one with ``gain``, biases zero (Engstrom et al., 2020,
-    and Stable-Baselines3's ``ActorCriticPolicy``).
+    Hidden layers are orthogonal with gain sqrt(2), the last one with ``gain``, biases zero (Engstrom et al.,
+    2020, and Stable-Baselines3's ``ActorCriticPolicy``).
 
     Returns:
         ``[weight (H, inputs), bias (H,), ..., weight (outputs, H), bias (outputs,)]``.
@@ -66,7 +66,7 @@ def orthogonal_layers(inputs: int, hidden: Sequence[int], outputs: int, gain: fl
 
 
 def policy_layers(spec: AgentSpec, inputs: int) -> list[Tensor]:
-    """Initial weights of a policy network; continuous actions add their log standard deviations (A,) as the last."""
+    """Initial weights of a policy network; continuous actions add their log deviations (A,) at the end."""
     layers = orthogonal_layers(inputs, spec.hidden, spec.action, gain=0.01)
     return layers if spec.discrete else [*layers, torch.full((spec.action,), spec.log_std)]
 

@@ -1,9 +1,9 @@
 """A family of regression problems: the network that fits a task is written from the task's descriptor.
 
-Each task is a spring let go: position y(t) = amplitude * exp(-damping t) * cos(2 pi frequency t), seen at a few noisy
-points. A hypernetwork reads (amplitude, frequency, damping) and writes a small network t -> y; the loss is the squared
-error + lambda * the squared norm of the generated weights. A plain network that ignores the descriptor is fitted to
-the same points. Both are judged on tasks that neither has seen.
+Each task is a spring let go: position y(t) = amplitude * exp(-damping t) * cos(2 pi frequency t), seen at a
+few noisy points. A hypernetwork reads (amplitude, frequency, damping) and writes a small network t -> y; the
+loss is the squared error + lambda * the squared norm of the generated weights. A plain network that ignores
+the descriptor is fitted to the same points. Both are judged on tasks that neither has seen.
 
     python examples/regression.py
 """
@@ -113,6 +113,7 @@ def draw(
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)  # networks this small only lose by sharing work
     parser = argparse.ArgumentParser(description="A hypernetwork on a family of regression problems.")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)

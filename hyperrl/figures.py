@@ -86,7 +86,7 @@ def _solved(family: Family, axes: Axes) -> list[Line2D]:
     """The horizontal line at which the task counts as solved, where there is one."""
     if family.solved is None:
         return []
-    label = f"solved ({family.solved:g})"
+    label = f"solved ({family.solved:g})".replace("-", "\N{MINUS SIGN}")
     return [axes.axhline(family.solved, color=SOLVED, linewidth=1.2, linestyle="--", zorder=2, label=label)]
 
 
@@ -112,12 +112,12 @@ def draw_return_over_parameters(
         default = axes.axvline(parameter.default, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         default.set_label("default")
         drawn: list[Any] = [
-            _dots(axes, split, variants_TP[:, number], returns_T, f"{split}: {len(returns_T)} variants")
+            _dots(axes, split, variants_TP[:, number], returns_T, f"{split}: mean {np.mean(returns_T):.4g} of {len(returns_T)} variants")
             for split, (variants_TP, returns_T) in points.items()
         ]
         if parameter.name in sweeps:
-            label = "this parameter alone, the others at their defaults"
-            drawn += axes.plot(*sweeps[parameter.name], color=INK, linewidth=1.8, zorder=4, label=label)
+            label = "this parameter alone, others at default"
+            drawn += axes.plot(*sweeps[parameter.name], color=INK, linewidth=1.5, zorder=4, label=label)
         drawn += [span, default, *_solved(family, axes)]
         handles = max(handles, drawn, key=len)
         low, high = parameter.wide
@@ -186,12 +186,17 @@ def draw_heat_map(
             "color": INK,
         }
         handles += axes.plot(*at, label="default", zorder=5, **star)  # type: ignore[arg-type]
+    if family.solved is not None and np.nanmin(returns) < family.solved < np.nanmax(returns):
+        looks = {"color": "white", "linewidth": 1.5, "linestyle": "--"}
+        bar.ax.axhline(family.solved, path_effects=[patheffects.withStroke(linewidth=3, foreground=INK)], **looks)
+        bar.ax.text(-0.25, family.solved, f"solved", fontsize=8)
     _label(axes, _named(family, names[0]), _named(family, names[1]))
-    defaults = ", ".join(f"{other.name} {other.default:g} {_unit(other.unit)}".rstrip() for other in others)
+    defaults = [f"{other.name} {other.default:g} {_unit(other.unit)}".rstrip() for other in others]
+    unbroken = ", ".join(default.replace(" ", "\N{NO-BREAK SPACE}") for default in defaults)
     title = f"{family.name}: mean return over {names[0]} and {names[1]}"
     figure.suptitle(title, fontsize=12, color=INK)
     if others:
-        axes.set_title(textwrap.fill(f"others at their defaults: {defaults}", 72), fontsize=9, color=INK)
+        axes.set_title(textwrap.fill(f"others at their defaults: {unbroken}", 72), fontsize=9, color=INK)
     _legend(figure, handles)
     return figure
 
@@ -292,16 +297,33 @@ def gif_bytes(frames: Sequence[np.ndarray], fps: float) -> bytes:
     shown = frames[::stride]
     # one palette for all frames: nothing flickers, and only what moves is stored
     sampled = [shown[i][::2, ::2] for i in np.linspace(0, len(shown) - 1, 8).astype(int)]
-    palette = Image.fromarray(np.concatenate(sampled)).quantize(256, dither=Image.Dither.NONE)
-    images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in shown]
+    palette = _palette(np.concatenate(sampled))
+    # Pillow compares colours by their upper six bits; with the lower two gone its answer is exact
+    coarse = Image.new("P", (1, 1))
+    coarse.putpalette((palette & 0xFC).tobytes())
+    images = [Image.fromarray(frame & 0xFC).quantize(palette=coarse, dither=Image.Dither.NONE) for frame in shown]
+    for image in images:
+        image.putpalette(palette.tobytes())
     ends = [min((i + 1) * stride, len(frames)) for i in range(len(shown))]
     durations = 10 * np.diff(np.round(np.array([0, *ends]) * 100 / fps)).astype(int)
     file = io.BytesIO()
-    looks = {"save_all": True, "loop": 0, "optimize": True, "disposal": 1}
-    images[0].save(
-        file, format="GIF", append_images=images[1:], duration=[max(20, int(ms)) for ms in durations], **looks
-    )
+    looks: dict[str, Any] = {"save_all": True, "loop": 0, "optimize": True, "disposal": 1}
+    delays = [max(20, int(ms)) for ms in durations]
+    images[0].save(file, format="GIF", append_images=images[1:], duration=delays, **looks)
     return file.getvalue()
+
+
+def _palette(pixels: np.ndarray) -> np.ndarray:
+    """Colours (256, 3) uint8 that stand for pixels (..., 3): the commonest of each shade, or else Pillow's choice."""
+    packed = pixels.reshape(-1, 3).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
+    colours, counts = np.unique(packed, return_counts=True)
+    colours = colours[np.argsort(-counts, kind="stable")]
+    shades, first = np.unique(colours & 0xFCFCFC, return_index=True)
+    if len(shades) <= 256:
+        rows = colours[first, None] >> np.array([16, 8, 0], dtype=np.uint32) & 0xFF
+    else:
+        rows = np.reshape(Image.fromarray(pixels).quantize(256).getpalette(), (-1, 3))
+    return np.concatenate([rows, np.repeat(rows[:1], 256 - len(rows), axis=0)]).astype(np.uint8)
 
 
 def save_gif(frames: Sequence[np.ndarray], path: Path, fps: float) -> Path:

@@ -158,15 +158,15 @@ class Trainer:
         advantage_TN = _by_variant(advantage_STE)
         return_TN = _by_variant(advantage_STE + rollout.value_STE)
         mean_T1, std_T1 = advantage_TN.mean(1, keepdim=True), advantage_TN.std(1, keepdim=True)
-        # the family's variance keeps a variant whose returns do not vary from dividing by nothing
-        floor = 0.01 * self.agent.normaliser.return_var
+        # the family's variance keeps a variant whose returns hardly vary from drowning the others
+        family_var = self.agent.normaliser.return_var
         batch = Batch(
             obs_TNO=_by_variant(rollout.obs_STEO),
             action_TN=_by_variant(rollout.action_STE),
             log_prob_TN=_by_variant(rollout.log_prob_STE),
             advantage_TN=(advantage_TN - mean_T1) / (std_T1 + 1e-8),
             return_TN=return_TN,
-            return_scale_T1=(return_TN.var(1, keepdim=True) + floor).sqrt(),
+            return_scale_T1=(return_TN.var(1, keepdim=True) + family_var).sqrt(),
         )
         residual = return_TN - _by_variant(rollout.value_STE)
         statistics = self._episode_statistics(rollout)

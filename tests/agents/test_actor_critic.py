@@ -1,6 +1,7 @@
-"""Networks in groups, distributions, sampling and normalisation, against plain PyTorch, NumPy and numbers done by hand."""
+"""Grouped networks, distributions, sampling, normalisation against PyTorch, NumPy and numbers by hand."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def test_grouped_mlp_equals_vmap_and_a_loop_over_plain_networks(variants, sample
     networks = []
     for _ in range(variants):
         modules = []
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for fan_in, fan_out in pairwise(sizes):
             modules += [nn.Linear(fan_in, fan_out), MODULES[activation]()]
         networks.append(nn.Sequential(*modules[:-1]).double())
     x_TNI = torch.randn(variants, samples, sizes[0]).double()
@@ -62,7 +63,7 @@ def test_discrete_distribution_by_hand():
 
 
 def test_gaussian_distribution_by_hand():
-    """-1/2 z^2 - ln sigma - 1/2 ln(2 pi), summed: z = 2, sigma = 1 give -2.918939; z = 1, sigma = 2 give -2.112086."""
+    """-z^2/2 - ln sigma - ln(2 pi)/2, summed: z = 2, sigma = 1: -2.918939; z = 1, sigma = 2: -2.112086."""
     mean_TNA, log_std_T1A = torch.tensor([[[0.0, 1.0]]]), torch.tensor([[[0.0, math.log(2)]]])
     distribution = action_distribution(CONTINUOUS, mean_TNA, log_std_T1A)
     assert distribution.log_prob(torch.tensor([[[2.0, 3.0]]])).item() == pytest.approx(-5.031025, abs=1e-5)

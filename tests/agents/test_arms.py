@@ -10,7 +10,7 @@ from hyperrl.agents import ARMS, AgentSpec
 from hyperrl.agents.actor_critic import sample
 from hyperrl.agents.ppo import Batch, gae, ppo_loss
 
-T, N, O, A, C = 5, 7, 6, 3, 4
+T, N, OBS, A, C = 5, 7, 6, 3, 4
 
 on_every_device = pytest.mark.parametrize(
     "device",
@@ -29,7 +29,7 @@ on_every_device = pytest.mark.parametrize(
 @pytest.fixture(params=["discrete", "continuous"])
 def spec(request):
     return AgentSpec(
-        O, A, request.param == "discrete", C, hidden=(16, 8), log_std=-0.5, generator_hidden=(12,)
+        OBS, A, request.param == "discrete", C, hidden=(16, 8), log_std=-0.5, generator_hidden=(12,)
     )
 
 
@@ -40,7 +40,7 @@ def build(arm, spec, seed=0, device="cpu"):
 
 def inputs(device="cpu"):
     random = torch.Generator().manual_seed(1)
-    return torch.randn(T, C, generator=random).to(device), torch.randn(T, N, O, generator=random).to(device)
+    return torch.randn(T, C, generator=random).to(device), torch.randn(T, N, OBS, generator=random).to(device)
 
 
 def outputs(agent, context_TC, obs_TNO):
@@ -169,11 +169,11 @@ class TestEveryArm:
 )
 def test_a_wrong_spec_names_the_value_and_the_bound(changes, message):
     with pytest.raises(ValueError, match=message):
-        AgentSpec(**({"observation": O, "action": A, "discrete": True, "context": C} | changes))
+        AgentSpec(**({"observation": OBS, "action": A, "discrete": True, "context": C} | changes))
 
 
 def learn(arm, spec, context_TC, play, iterations, copies=32, gamma=0.9):
-    """PPO in a few lines: ``play`` gives the observations (S, T, E, O) of episodes of S steps, and their reward of actions."""
+    """PPO in a few lines; ``play`` gives observations (S, T, E, O) and a function from actions to rewards."""
     agent = build(arm, spec)
     optimiser = torch.optim.Adam(agent.parameters())
     random = torch.Generator().manual_seed(0)

@@ -1,6 +1,7 @@
-"""Generation: at first each variant's networks are an orthogonally initialised network, and gradients reach all of it."""
+"""Generation: at first an orthogonally initialised network for every variant; gradients reach all of it."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ NETWORKS = [((64, 64), "tanh"), ((32,), "relu"), ((16, 24, 8), "silu"), ((5, 5, 
 def plain_network(sizes, activation):
     """A fully connected network as anyone would write it in PyTorch."""
     modules = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in pairwise(sizes):
         modules += [nn.Linear(fan_in, fan_out), MODULES[activation]()]
     return nn.Sequential(*modules[:-1])
 
@@ -98,7 +99,7 @@ def test_an_agents_layers_have_ppos_shapes_and_gains():
 
 
 def test_gradients_reach_trunk_and_head_of_both_generators_after_one_step():
-    """At the very first step the head's weights are 0 and shield the trunk; from the second on nothing is shielded."""
+    """At the very first step the head's weights are 0 and shield the trunk; from the second on nothing is."""
     torch.manual_seed(0)
     agent = HyperAgent(AgentSpec(6, 3, True, context=4, hidden=(8, 8), generator_hidden=(12, 10)))
     optimiser = torch.optim.Adam(agent.parameters(), lr=1e-2)
@@ -158,7 +159,7 @@ def test_a_hypernetwork_holds_a_copy_of_the_initial_weights():
 
 @pytest.mark.parametrize("width", [16, 256])
 def test_one_step_of_adam_moves_generated_weights_at_the_same_pace_whatever_the_trunks_width(width):
-    """Each column of the head moves by the learning rate; scaled features sum up to at most sqrt(width) of it."""
+    """Each column of the head moves by the learning rate; scaled features sum up to sqrt(width) of it."""
     torch.manual_seed(0)
     generator = Hypernetwork(4, [torch.zeros(50)], (width,))
     context_TC = torch.randn(8, 4).sign()

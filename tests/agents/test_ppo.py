@@ -23,7 +23,7 @@ FALSE3 = column(False, False, False)
 
 
 def test_gae_by_hand_without_an_end():
-    """gamma 1/2, lambda 1/2. delta: 1 + 2/2 - 1 = 1, 2 + 3/2 - 2 = 1.5, 3 + 4/2 - 3 = 2; each adds 1/4 of the next."""
+    """delta: 1 + 2/2 - 1 = 1, 2 + 3/2 - 2 = 1.5, 3 + 4/2 - 3 = 2; gamma lambda = 1/4 of the next is added."""
     advantage = gae(column(1.0, 2, 3), column(1.0, 2, 3), column(2.0, 3, 4), FALSE3, FALSE3, 0.5, 0.5)
     torch.testing.assert_close(advantage, column(1 + 0.25 * 2, 1.5 + 0.25 * 2, 2.0))
 
@@ -36,7 +36,7 @@ def test_a_terminated_step_is_not_bootstrapped():
 
 
 def test_a_truncated_step_is_bootstrapped_with_the_value_of_where_it_led():
-    """The middle step is cut off at a state of value 10: delta 2 + 10/2 - 2 = 5, nothing of step 3 flows back."""
+    """The middle step is cut off at a state of value 10: delta 2 + 10/2 - 2 = 5; step 3 stays out."""
     ended = column(False, True, False)
     advantage = gae(column(1.0, 2, 3), column(1.0, 2, 3), column(2.0, 10, 4), FALSE3, ended, 0.5, 0.5)
     torch.testing.assert_close(advantage, column(1 + 0.25 * 5, 5.0, 2.0))
@@ -87,7 +87,7 @@ ADVANTAGES = (2.0, -2.0, 1.0, -1.0, 1.0)
 
 
 def five_samples():
-    """One variant, five samples: the policy plays action 0 with probability 0.6; the old one with 0.6 / ratio."""
+    """One variant, five samples: action 0 now has probability 0.6, and had 0.6 / ratio."""
     logits_TNA = torch.tensor([0.6, 0.4]).log().expand(1, 5, 2).clone().requires_grad_()
     batch = Batch(
         obs_TNO=torch.zeros(1, 5, 4),
@@ -101,7 +101,7 @@ def five_samples():
 
 
 def test_ppo_loss_by_hand():
-    """Surrogates at clip 0.2: min(3, 2.4), min(-3, -2.4), min(.5, .8), min(-.5, -.8), min(1.1, 1.1): mean 0.04."""
+    """Surrogates at clip 0.2: min(3, 2.4), min(-3, -2.4), min(.5, .8), min(-.5, -.8), 1.1; mean 0.04."""
     logits_TNA, batch = five_samples()
     loss = ppo_loss(action_distribution(DISCRETE, logits_TNA, None), torch.zeros(1, 5), batch, clip=0.2)
     assert loss.policy.item() == pytest.approx(-(2.4 - 3 + 0.5 - 0.8 + 1.1) / 5, abs=1e-6)
@@ -112,7 +112,7 @@ def test_ppo_loss_by_hand():
 
 
 def test_what_the_clip_cuts_off_has_no_gradient():
-    """Pushing the ratio further where it already pays enough is worth nothing; taking back a mistake always is."""
+    """Pushing a ratio further where it already pays enough is worth nothing; undoing a mistake always is."""
     logits_TNA, batch = five_samples()
     loss = ppo_loss(action_distribution(DISCRETE, logits_TNA, None), torch.zeros(1, 5), batch, clip=0.2)
     loss.policy.backward()
@@ -151,7 +151,7 @@ def test_value_errors_are_measured_in_each_variants_own_deviation():
 
 
 def test_continuous_actions_take_the_ratio_of_whole_actions():
-    """Both entries of the action move the ratio: the means are 0, then 1, for an action at (1, 1): ratio e."""
+    """Both entries of the action move the ratio: means 0, then 1, for an action at (1, 1): ratio e."""
     spec = AgentSpec(4, 2, False, context=3)
     old = action_distribution(spec, torch.zeros(1, 1, 2), torch.zeros(1, 1, 2))
     new = action_distribution(spec, torch.ones(1, 1, 2), torch.zeros(1, 1, 2))
