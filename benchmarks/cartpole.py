@@ -95,7 +95,9 @@ def main() -> None:
     family_seconds = float(np.median([run["seconds"] for run in families]))
     single_seconds = float(np.median([run["seconds"] for run in singles]))
     summary = {
-        "seeds_with_all_64_at_475": sum(run["splits"]["interpolation"]["variants_at_475"] == 64 for run in families),
+        "seeds_with_all_64_at_475": sum(
+            run["splits"]["interpolation"]["variants_at_475"] == 64 for run in families
+        ),
         "median_seconds_family": family_seconds,
         "median_seconds_sb3_one_variant": single_seconds,
         "ratio": family_seconds / single_seconds,

@@ -32,7 +32,12 @@ def judge(name: str, seed: int) -> dict[str, Any]:
     folder = Path("runs/benchmarks") / f"{name}-{seed}"
     run = hyperrl.train(name, seed=seed, run=folder, device="cpu", quiet=True, resume=True)
     seconds = time.perf_counter() - began
-    result: dict[str, Any] = {"seed": seed, "steps": run.steps, "seconds_if_not_resumed": seconds, "splits": {}}
+    result: dict[str, Any] = {
+        "seed": seed,
+        "steps": run.steps,
+        "seconds_if_not_resumed": seconds,
+        "splits": {},
+    }
     for split in ("interpolation", "extrapolation", "combination"):
         means = evaluate(run, split).means_T
         result["splits"][split] = {

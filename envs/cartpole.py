@@ -74,7 +74,7 @@ family = Family(
     held_out={"gravity": (11.5, 15), "length": (0.25, 0.5)},
     env_id="hyperrl/CartPole-v1",
     twin=twin,
-    training={},
+    training={"steps": 300_000, "learning_rate": 2e-3},
     expert={
         "total_timesteps": 100_000,
         "n_envs": 8,

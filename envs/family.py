@@ -74,13 +74,13 @@ class Parameter:
         """Encode values (T,) as one or more features (T,), each about [-1, 1] over the training range.
 
         Centre and half-range first; a range that spans both signs adds the sign; one that spans a decade adds
-        the logarithm and the reciprocal.
+        the logarithm and the reciprocal, unless ``bounds`` admit 0.
         """
         low, high = self.train
         features = [_scale(value_T, low, high)]
         if low < 0 < high:
             features.append(torch.sign(value_T))
-        elif low * high > 0 and max(low / high, high / low) >= 10:
+        elif not self.admits(0.0) and low * high > 0 and max(low / high, high / low) >= 10:
             features.append(_scale(value_T.abs().log(), math.log(abs(low)), math.log(abs(high))))
             features.append(_scale(1 / value_T, 1 / low, 1 / high))
         return features
@@ -220,6 +220,18 @@ class Family:
         """Whether every parameter of each variant (T, P) lies within its training range: (T,)."""
         low, high = self.box("train")
         return np.all((table_TP >= low) & (table_TP <= high), axis=1)
+
+    def range_note(self, table_TP: np.ndarray) -> str:
+        """One line on the variants (T, P) that lie outside the training ranges, empty where none does."""
+        outside = ~self.in_training_ranges(table_TP)
+        if len(table_TP) > 1:
+            count = f"{int(outside.sum())} of {len(table_TP)}"
+            return f"{count} variants lie outside the training ranges of {self.name}" if outside.any() else ""
+        return "; ".join(
+            f"{p.name}={value:g} lies outside the training range {p.train[0]:g} to {p.train[1]:g} {p.unit}"
+            for p, value in zip(self.parameters, table_TP.flat, strict=True)
+            if not p.train[0] <= value <= p.train[1]
+        )
 
     def is_held_out(self, table_TP: np.ndarray) -> np.ndarray:
         """Whether each variant (T, P) lies in the held-out sub-box: (T,)."""

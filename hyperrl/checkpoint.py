@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,11 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
         beside.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder that can") from None
+    except (OSError, RuntimeError) as error:  # torch.save answers a full disk with RuntimeError
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or "is the disk full?"
+        raise InputError(f"{path}: cannot be written ({reason}); choose a folder that can") from None
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -73,23 +73,27 @@ def _build_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--split", nargs="+", choices=SPLITS, default=["interpolation"], help="default: interpolation"
     )
-    command.add_argument("--episodes", type=int, default=10, help="greedy episodes a variant (default: 10)")
-    command.add_argument("--variants", type=int, default=64, help="variants of each split (default: 64)")
+    command.add_argument(
+        "--episodes", type=_count, default=10, help="greedy episodes a variant (default: 10)"
+    )
+    command.add_argument("--variants", type=_count, default=64, help="variants of each split (default: 64)")
     command.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
     command.set_defaults(command=_evaluate)
 
     command = commands.add_parser("experts", help="train Stable-Baselines3's PPO on single variants, cached")
     command.add_argument("family", metavar="FAMILY", help="as for train")
-    command.add_argument("--variants", type=int, required=True, metavar="N", help="the first N of the split")
+    command.add_argument(
+        "--variants", type=_count, required=True, metavar="N", help="the first N of the split"
+    )
     command.add_argument("--split", choices=SPLITS, default="interpolation", help="default: interpolation")
-    command.add_argument("--seed", type=int, default=0, help="of the experts (default: 0)")
-    command.add_argument("--workers", type=int, help="parallel processes (default: one a core)")
+    command.add_argument("--seed", type=_count, default=0, help="of the experts (default: 0)")
+    command.add_argument("--workers", type=_count, help="parallel processes (default: one a core)")
     command.set_defaults(command=_experts)
 
     command = commands.add_parser("play", help="watch a run's policy on one variant")
     _add_run_and_set(command)
     command.add_argument("--gif", type=Path, metavar="FILE", required=True, help="animation to write")
-    command.add_argument("--seed", type=int, default=0, help="of the start (default: 0)")
+    command.add_argument("--seed", type=_count, default=0, help="of the start (default: 0)")
     command.set_defaults(command=_play)
     return parser
 
@@ -97,7 +101,11 @@ def _build_parser() -> argparse.ArgumentParser:
 def _add_run_and_set(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", metavar="RUN", type=Path, help="folder that hyperrl train wrote")
     command.add_argument(
-        "--set", nargs="+", metavar="NAME=VALUE", help="one variant; the rest keep their defaults"
+        "--set",
+        nargs="+",
+        action="extend",
+        metavar="NAME=VALUE",
+        help="one variant; the rest keep their defaults",
     )
 
 
@@ -122,9 +130,12 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     """Whole numbers, 4e5 among them."""
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
     if not number.is_integer():
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number")
     return int(number)
 
 
@@ -152,10 +163,13 @@ def _parameters(words: Sequence[str] | None) -> dict[str, Any] | None:
     for name, equals, value in pairs:
         if not (name and equals and value):
             raise InputError(f"--set {name}{equals}{value}: must be NAME=VALUE, as in gravity=12")
+        if sum(name == other for other, _, _ in pairs) > 1:
+            raise InputError(f"--set {name}={value}: {name} is given more than once; give it one value")
     return {name: value for name, _, value in pairs}
 
 
 def _families(args: argparse.Namespace) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
@@ -167,15 +181,19 @@ def _families(args: argparse.Namespace) -> None:
         table = Table(
             title=f"{name}   {family.env_id}",
             title_justify="left",
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
             caption=f"combination split: {held_out or 'none'}",
             caption_justify="left",
         )
         for column in ("parameter", "unit", "default", "training range", "wide range", "bounds", ""):
-            table.add_column(column, no_wrap=column != "")
+            table.add_column(column, no_wrap=True)
         for p in family.parameters:
             ranges = [f"{low:g} to {high:g}" for low, high in (p.train, p.wide)]
             table.add_row(p.name, p.unit, f"{p.default:g}", *ranges, p.bounds, p.note)
-        Console().print(table)
+        console = Console()
+        console.width = max(console.width, 120)  # wide enough that no number is cut
+        console.print(table)
     print(
         "splits: train, validation and interpolation within the training ranges and outside the combination split;"
     )
@@ -220,6 +238,12 @@ def _evaluate(args: argparse.Namespace) -> None:
         evaluations = [evaluate(run, split, args.episodes, variants=args.variants) for split in args.split]
     results = [evaluation.json() for evaluation in evaluations]
     _print_results(results)
+    if any(result["experts"] for result in results):
+        print(
+            "normalised: 0 is a random policy, 1 each variant's expert; mean over the variants that have one"
+        )
+    else:
+        print(f"for the gap to experts: hyperrl experts {run.config.family} --variants 8")
     if args.json:
         write_json(args.json, results[0] if len(results) == 1 else results)
     for path in save(run, evaluations):
@@ -246,12 +270,6 @@ def _print_results(results: Sequence[dict[str, Any]]) -> None:
     console = Console()
     console.width = max(console.width, 90)
     console.print(table)
-    if any(result["experts"] for result in results):
-        print(
-            "normalised: 0 is a random policy, 1 each variant's expert; mean over the variants that have one"
-        )
-    else:
-        print(f"for the gap to experts: hyperrl experts {first['family']} --variants 8")
 
 
 def _experts(args: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -23,7 +24,7 @@ class Config:
     """Arm: hyper, concat or blind."""
     seed: int = 0
     """Of everything random."""
-    steps: int = 400_000
+    steps: int = 500_000
     """Environment steps in all, rounded up to whole iterations."""
     variants: int = 32
     """T, variants trained on at a time."""
@@ -63,7 +64,7 @@ class Config:
     """Of policy and value network: tanh, relu, silu or elu."""
     generator_hidden: tuple[int, ...] = (64,)
     """Widths of the hidden layers of the network that reads the context."""
-    log_std: float = -0.5
+    log_std: float = 0.0
     """Initial logarithm of the deviation of continuous actions, in half-ranges of the action space."""
     evaluations: int = 10
     """How often the held-out variants are played during training; the last time is at its end."""
@@ -87,10 +88,17 @@ class Config:
             self._require(name, "within [0, 1]", 0 <= getattr(self, name) <= 1)
         for name in ("learning_rate", "clip", "target_kl", "max_grad_norm"):
             self._require(name, "above 0", getattr(self, name) > 0)
-        for name in ("value_coef", "entropy_coef", "weight_norm_coef", "diversity_coef", "seed"):
+        for name in ("value_coef", "entropy_coef", "weight_norm_coef", "diversity_coef"):
             self._require(name, "0 or more", getattr(self, name) >= 0)
+        self._require("seed", "within [0, 2**32)", 0 <= self.seed < 2**32)
         for name in ("hidden", "generator_hidden"):
             self._require(name, "one or more widths of 1 or more", min(getattr(self, name), default=0) >= 1)
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if isinstance(value, list):
+                object.__setattr__(self, setting.name, tuple(value))
+            elif isinstance(value, float):
+                self._require(setting.name, "finite", math.isfinite(value))
         samples = self.copies * self.rollout
         self._require("minibatches", f"at most copies x rollout = {samples}", self.minibatches <= samples)
 

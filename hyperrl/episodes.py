@@ -54,7 +54,10 @@ def episode_returns(
 
 
 def random_actions(family: Family, seed: int = START_SEED) -> Callable[[Tensor], Tensor]:
-    """A policy that draws uniformly from the family's action space: the zero of normalised returns."""
+    """A policy that draws uniformly from the family's action space: the zero of normalised returns.
+
+    Where a Box has no end on a side, it draws from a normal distribution, clipped to the Box.
+    """
     space = family.action_space
     generator = torch.Generator().manual_seed(seed)
 
@@ -63,6 +66,10 @@ def random_actions(family: Family, seed: int = START_SEED) -> Callable[[Tensor],
         if hasattr(space, "n"):
             return torch.randint(int(space.n), shape, generator=generator).to(obs.device)
         low, high = torch.as_tensor(space.low), torch.as_tensor(space.high)
-        return (low + (high - low) * torch.rand(shape, generator=generator)).to(obs.device)
+        uniform = low + (high - low) * torch.rand(shape, generator=generator)
+        if uniform.isfinite().all():
+            return uniform.to(obs.device)
+        normal = torch.randn(shape, generator=generator).clamp(low, high)
+        return torch.where(uniform.isfinite(), uniform, normal).to(obs.device)
 
     return act

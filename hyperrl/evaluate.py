@@ -104,7 +104,7 @@ def evaluate(
         raise InputError(f"episodes={episodes}: must be 1 or more; leave it out for 10")
     family = run.family
     table_TP = family.table([parameters]) if parameters is not None else family.variants(split, variants)
-    note = outside_ranges(family, table_TP)
+    note = family.range_note(table_TP)
     if note:
         warnings.warn(note, stacklevel=2)
     returns, _ = episode_returns(
@@ -124,26 +124,6 @@ def evaluate(
     )
 
 
-def outside_ranges(family: Family, table_TP: np.ndarray) -> str:
-    """One line on variants (T, P) outside the training ranges, empty where there are none."""
-    outside = ~family.in_training_ranges(table_TP)
-    if len(table_TP) > 1:
-        count = int(outside.sum())
-        return (
-            f"{count} of {len(table_TP)} variants lie outside the training ranges of {family.name}"
-            if count
-            else ""
-        )
-    (row,) = table_TP
-    notes = [
-        f"{parameter.name}={value:g} lies outside the training range {low:g} to {high:g} {parameter.unit}"
-        for parameter, value in zip(family.parameters, row, strict=True)
-        for low, high in [parameter.train]
-        if not low <= value <= high
-    ]
-    return "; ".join(notes)
-
-
 def save(run: Run, evaluations: Sequence[Evaluation]) -> list[Path]:
     """Write ``evaluations/<split>.json`` and the figures into the run's folder; return the figures' paths."""
     from hyperrl import figures
@@ -161,9 +141,16 @@ def save(run: Run, evaluations: Sequence[Evaluation]) -> list[Path]:
             f"{folder}: cannot be written ({error.strerror}); choose a folder that can"
         ) from None
     sweeps = sweep(run)
+    steps = np.asarray(run.curves["steps"])
+    curves = {
+        split: (steps, np.asarray(returns)) for split, returns in run.curves.items() if split != "steps"
+    }
     spread = {name: float(np.ptp(returns)) for name, (_, returns) in sweeps.items()}
     points = {str(evaluation.split): (evaluation.variants_TP, evaluation.means_T) for evaluation in splits}
-    paths = [figures.return_over_parameters(family, points, sweeps, folder / "return_over_parameters.png")]
+    paths = [
+        figures.learning_curves(family, curves, folder / "learning_curves.png"),
+        figures.return_over_parameters(family, points, sweeps, folder / "return_over_parameters.png"),
+    ]
     if len(spread) > 1:
         first, second = sorted(spread, key=lambda name: -spread[name])[:2]
         grids, returns = grid(run, first, second)

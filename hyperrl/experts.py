@@ -361,7 +361,7 @@ def cached_experts(
 ) -> list[Record | None]:
     """The record of each variant's expert, or ``None`` where the cache has none.
 
-    Parameters must agree to 1e-9. Where there are several experts, the one with the highest mean return is
+    Only experts with the family's own settings count. Parameters must agree to 1e-9. Where there are several experts, the one with the highest mean return is
     taken. Files that are truncated, foreign or another family's are passed over; nothing read is executed.
 
     Args:
@@ -374,10 +374,9 @@ def cached_experts(
         InputError: no variants, or one out of bounds.
     """
     variants = _checked_variants(family, variants_TP)
-    folder = _folder(Path(root), family)
-    records = [
-        record for path in sorted(folder.glob("*.json")) if (record := _read(path, family)) is not None
-    ]
+    published = expert_settings(family)
+    read = (_read(path, family) for path in sorted(_folder(Path(root), family).glob("*.json")))
+    records = [record for record in read if record is not None and record["settings"] == published]
     if seed is not None:
         records = [record for record in records if record["seed"] == seed]
 

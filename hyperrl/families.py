@@ -25,18 +25,30 @@ def resolve(reference: str) -> Family:
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except InputError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise InputError(f"family {reference!r}: {_one_line(error)}; mend the file") from None
         found = getattr(module, "family", None)
     elif ":" in reference:
         module_name, _, attribute = reference.partition(":")
         try:
             found = getattr(importlib.import_module(module_name), attribute, None)
-        except ImportError as error:
+        except InputError:
+            raise
+        except (Exception, SystemExit) as error:
             raise InputError(
-                f"family {reference!r}: {error}; give module:attribute of an installed module"
+                f"family {reference!r}: {_one_line(error)}; give module:attribute of an installed module"
             ) from None
     else:
         found = registry.get(reference)
     if not isinstance(found, Family):
         raise InputError(f"family {reference!r}: holds no hyperrl.envs.Family; define one there")
     return found
+
+
+def _one_line(error: BaseException) -> str:
+    """What an import raised, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

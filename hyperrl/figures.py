@@ -1,6 +1,6 @@
 """Figures of a run, as PNG and GIF files.
 
-Every figure has a ``draw_*`` function that returns the ``matplotlib.figure.Figure`` and a function that saves it.
+Each figure has a ``draw_*`` function that returns a ``matplotlib.figure.Figure``, and one that saves it.
 pyplot and its global state are never touched, so that any thread may draw.
 """
 
@@ -18,12 +18,13 @@ import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter
 from PIL import Image
 
 from hyperrl.envs import Family
+from hyperrl.statistics import stratified_bootstrap
 
 Curve = tuple[np.ndarray, np.ndarray]
 
@@ -37,6 +38,7 @@ LOOKS: Mapping[str, tuple[str, str]] = {
 }
 OTHER = ("#56B4E9", "v")
 INK, SHADE, SOLVED = "#222222", "#EFEFE6", "#8A6D00"
+MINUS = "\N{MINUS SIGN}"
 DPI = 150
 GIF_FPS = 50
 """Frames that a GIF shows in a second at the most: viewers slow shorter delays than 20 ms down to 100 ms."""
@@ -44,8 +46,8 @@ GIF_FPS = 50
 
 def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """A figure of the common style, in inches, and its axes, row by row; they share the y axis."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axes in grid.flat:
         axes.spines[["top", "right"]].set_visible(False)
@@ -86,13 +88,13 @@ def _solved(family: Family, axes: Axes) -> list[Line2D]:
     """The horizontal line at which the task counts as solved, where there is one."""
     if family.solved is None:
         return []
-    label = f"solved ({family.solved:g})".replace("-", "\N{MINUS SIGN}")
+    label = f"solved ({family.solved:g})".replace("-", MINUS)
     return [axes.axhline(family.solved, color=SOLVED, linewidth=1.2, linestyle="--", zorder=2, label=label)]
 
 
 def _dots(axes: Axes, split: str, x: np.ndarray, y: np.ndarray, label: str) -> Any:
     colour, marker = LOOKS.get(split, OTHER)
-    looks = {"s": 20, "alpha": 0.65, "linewidths": 0.3, "edgecolors": "white"}
+    looks: dict[str, Any] = {"s": 20, "alpha": 0.65, "linewidths": 0.3, "edgecolors": "white"}
     return axes.scatter(x, y, color=colour, marker=marker, label=label, zorder=3, clip_on=False, **looks)
 
 
@@ -112,7 +114,13 @@ def draw_return_over_parameters(
         default = axes.axvline(parameter.default, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         default.set_label("default")
         drawn: list[Any] = [
-            _dots(axes, split, variants_TP[:, number], returns_T, f"{split}: mean {np.mean(returns_T):.4g} of {len(returns_T)} variants")
+            _dots(
+                axes,
+                split,
+                variants_TP[:, number],
+                returns_T,
+                f"{split}: {len(returns_T)} variants, mean {np.mean(returns_T):.1f}".replace("-", MINUS),
+            )
             for split, (variants_TP, returns_T) in points.items()
         ]
         if parameter.name in sweeps:
@@ -136,7 +144,7 @@ def return_over_parameters(
     Args:
         family: the task.
         points: split -> variants (T, P) in SI units and their mean returns (T,).
-        sweeps: parameter -> values (V,) over its wide range and mean returns (V,), the others at their defaults.
+        sweeps: parameter -> values (V,) over its wide range and mean returns (V,), others at their defaults.
         path: of the PNG.
     """
     return _save(draw_return_over_parameters(family, points, sweeps), path)
@@ -156,13 +164,9 @@ def draw_heat_map(
 
     def box(ends: Sequence[tuple[float, float]], style: Any, label: str) -> Line2D:
         (left, right), (bottom, top) = ends
-        looks = {"linewidth": 1.8, "linestyle": style, "path_effects": outlined}
-        axes.add_patch(
-            Rectangle(
-                (left, bottom), right - left, top - bottom, fill=False, edgecolor=INK, label=label, **looks
-            )
-        )
-        return Line2D([], [], color=INK, label=label, **looks)
+        looks: dict[str, Any] = {"linewidth": 1.8, "linestyle": style, "path_effects": outlined}
+        edges = [left, right, right, left, left], [bottom, bottom, top, top, bottom]
+        return axes.plot(*edges, color=INK, label=label, **looks)[0]
 
     handles = [box([family[name].train for name in names], "-", "training ranges")]
     others = [parameter for parameter in family.parameters if parameter.name not in names]
@@ -174,22 +178,16 @@ def draw_heat_map(
     )
     if all(name in held_out for name in names) and crossed:
         handles.append(
-            box([held_out[name] for name in names], (0, (2, 1.2)), "left out of training: combination")
+            box([held_out[name] for name in names], (0, (2, 1.2)), "combination: never trained on")
         )
     at = [family[name].default for name in names]
     if all(grid.min() <= value <= grid.max() for grid, value in zip(grids, at, strict=True)):
-        star = {
-            "marker": "*",
-            "markersize": 13,
-            "linestyle": "none",
-            "markeredgecolor": "white",
-            "color": INK,
-        }
-        handles += axes.plot(*at, label="default", zorder=5, **star)  # type: ignore[arg-type]
-    if family.solved is not None and np.nanmin(returns) < family.solved < np.nanmax(returns):
-        looks = {"color": "white", "linewidth": 1.5, "linestyle": "--"}
-        bar.ax.axhline(family.solved, path_effects=[patheffects.withStroke(linewidth=3, foreground=INK)], **looks)
-        bar.ax.text(-0.25, family.solved, f"solved", fontsize=8)
+        star: dict[str, Any] = {"marker": "*", "markersize": 13, "linestyle": "none", "color": INK}
+        handles += axes.plot(*at, label="default", markeredgecolor="white", zorder=5, **star)
+    if family.solved is not None and np.any(returns < family.solved) and np.any(returns > family.solved):
+        (solved,) = _solved(family, bar.ax)
+        solved.set(color="#D55E00", linestyle="-", linewidth=1.8, path_effects=outlined)
+        handles.append(solved)
     _label(axes, _named(family, names[0]), _named(family, names[1]))
     defaults = [f"{other.name} {other.default:g} {_unit(other.unit)}".rstrip() for other in others]
     unbroken = ", ".join(default.replace(" ", "\N{NO-BREAK SPACE}") for default in defaults)
@@ -197,7 +195,7 @@ def draw_heat_map(
     figure.suptitle(title, fontsize=12, color=INK)
     if others:
         axes.set_title(textwrap.fill(f"others at their defaults: {unbroken}", 72), fontsize=9, color=INK)
-    _legend(figure, handles)
+    _legend(figure, handles, columns=2)
     return figure
 
 
@@ -254,19 +252,29 @@ def draw_return_over_distance(family: Family, distance_T: np.ndarray, returns_T:
     """As ``return_over_distance``, without saving."""
     figure, (axes,) = _figure(7, 4.4)
     distance_T, returns_T = np.asarray(distance_T, dtype=float), np.asarray(returns_T, dtype=float)
-    dots = _dots(axes, "extrapolation", distance_T, returns_T, f"one variant ({len(returns_T)} in all)")
-    # what lies inside the box is a bin of its own; the others hold the same number of variants each
     outside = np.flatnonzero(distance_T > 0)
+    inside = np.flatnonzero(distance_T <= 0)
+    handles: list[Any] = []
+    for split, rows, where in (("interpolation", inside, "inside"), ("extrapolation", outside, "outside")):
+        if len(rows):
+            label = f"{where} the training box: {len(rows)} variants"
+            handles.append(_dots(axes, split, distance_T[rows], returns_T[rows], label))
+    # what lies inside the box is a bin of its own; the others hold about as many variants each
     ordered = outside[np.argsort(distance_T[outside], kind="stable")]
-    bins = [np.flatnonzero(distance_T <= 0), *np.array_split(ordered, min(8, max(1, len(ordered) // 5)))]
-    means = [(distance_T[rows].mean(), returns_T[rows].mean()) for rows in bins if len(rows)]
-    looks = {"color": INK, "linewidth": 1.8, "marker": "o", "markersize": 5, "zorder": 4}
-    line = axes.plot(*zip(*means, strict=True), label="mean of neighbours", **looks) if means else []  # type: ignore[arg-type]
+    bins = [
+        rows for rows in (inside, *np.array_split(ordered, max(1, min(6, len(ordered) // 8)))) if len(rows)
+    ]
+    means = np.array([[distance_T[rows].mean(), returns_T[rows].mean()] for rows in bins]).reshape(-1, 2)
+    ends = [stratified_bootstrap(returns_T[rows, None], np.mean) for rows in bins]
+    errors = np.maximum(np.abs(np.reshape(ends, (-1, 2)) - means[:, 1:]), 0).T
+    looks: dict[str, Any] = {"color": INK, "linewidth": 1.5, "marker": "o", "markersize": 5, "capsize": 3}
+    label = "mean of neighbours, 95 % interval"
+    handles.append(axes.errorbar(means[:, 0], means[:, 1], yerr=errors, label=label, zorder=4, **looks))
     furthest = distance_T.max(initial=0.1)
     axes.set_xlim(-0.03 * furthest, 1.03 * furthest)
     _label(axes, "distance from the training box (half-ranges of the worst parameter)", "return")
-    figure.suptitle(f"{family.name}: return over the distance from training", fontsize=12, color=INK)
-    _legend(figure, [dots, *line, *_solved(family, axes)])
+    figure.suptitle(f"{family.name}: return over the distance from the training box", fontsize=12, color=INK)
+    _legend(figure, handles + _solved(family, axes), columns=2)
     return figure
 
 
@@ -285,8 +293,8 @@ def return_over_distance(family: Family, distance_T: np.ndarray, returns_T: np.n
 def gif_bytes(frames: Sequence[np.ndarray], fps: float) -> bytes:
     """An endless GIF of frames (H, W, 3) uint8, in one palette of at most 256 colours.
 
-    It lasts as long as the frames do, to 10 ms, which is what GIFs count in. Above 50 frames a second it leaves
-    frames out.
+    It lasts as long as the frames do, to 10 ms, which is what GIFs count in. Above 50 frames a second some
+    are left out. Equal neighbours are stored as one longer frame.
 
     Raises:
         ValueError: there are no frames, or ``fps`` is not above 0.
@@ -296,12 +304,14 @@ def gif_bytes(frames: Sequence[np.ndarray], fps: float) -> bytes:
     stride = math.ceil(fps / GIF_FPS)
     shown = frames[::stride]
     # one palette for all frames: nothing flickers, and only what moves is stored
-    sampled = [shown[i][::2, ::2] for i in np.linspace(0, len(shown) - 1, 8).astype(int)]
+    sampled = [shown[i] for i in np.linspace(0, len(shown) - 1, 8).astype(int)]
     palette = _palette(np.concatenate(sampled))
     # Pillow compares colours by their upper six bits; with the lower two gone its answer is exact
     coarse = Image.new("P", (1, 1))
     coarse.putpalette((palette & 0xFC).tobytes())
-    images = [Image.fromarray(frame & 0xFC).quantize(palette=coarse, dither=Image.Dither.NONE) for frame in shown]
+    images = [
+        Image.fromarray(frame & 0xFC).quantize(palette=coarse, dither=Image.Dither.NONE) for frame in shown
+    ]
     for image in images:
         image.putpalette(palette.tobytes())
     ends = [min((i + 1) * stride, len(frames)) for i in range(len(shown))]
@@ -314,7 +324,7 @@ def gif_bytes(frames: Sequence[np.ndarray], fps: float) -> bytes:
 
 
 def _palette(pixels: np.ndarray) -> np.ndarray:
-    """Colours (256, 3) uint8 that stand for pixels (..., 3): the commonest of each shade, or else Pillow's choice."""
+    """Colours (256, 3) uint8 for pixels (..., 3): the commonest of each shade, or else Pillow's choice."""
     packed = pixels.reshape(-1, 3).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
     colours, counts = np.unique(packed, return_counts=True)
     colours = colours[np.argsort(-counts, kind="stable")]
@@ -322,7 +332,7 @@ def _palette(pixels: np.ndarray) -> np.ndarray:
     if len(shades) <= 256:
         rows = colours[first, None] >> np.array([16, 8, 0], dtype=np.uint32) & 0xFF
     else:
-        rows = np.reshape(Image.fromarray(pixels).quantize(256).getpalette(), (-1, 3))
+        rows = np.array(Image.fromarray(pixels).quantize(256).getpalette()).reshape(-1, 3)
     return np.concatenate([rows, np.repeat(rows[:1], 256 - len(rows), axis=0)]).astype(np.uint8)
 
 

@@ -7,7 +7,7 @@ import os
 import gymnasium
 import numpy as np
 
-from hyperrl.envs import VariantEnv
+from hyperrl.envs import InputError, VariantEnv
 from hyperrl.policy import Policy
 
 FRAMES = 150
@@ -23,8 +23,10 @@ def play_episode(
         Frames (H, W, 3) at half size, frames a second at the task's own pace, and the return.
 
     Raises:
-        InputError: the family has no renderer.
+        InputError: the family has no renderer, or the seed is below 0.
     """
+    if seed < 0:
+        raise InputError(f"seed={seed}: must be 0 or more; choose another")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # frames need no display
     env = gymnasium.wrappers.TimeLimit(
         VariantEnv(policy.family, render_mode="rgb_array", **policy.parameters),

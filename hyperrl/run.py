@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -104,7 +105,7 @@ class Run:
         self.folder = Path(folder)
         self.config, self.family = read_settings(self.folder, family)
         state = checkpoint.load(self.folder / "checkpoint.pt")
-        self.steps, self.best = state["steps"], state["best"]
+        self.steps, self.best, self.curves = state["steps"], state["best"], state["curves"]
         self.agent = build_agent(self.family, self.config, torch.device("cpu"))
         try:
             self.agent.load_state_dict(self.best["agent"])
@@ -117,10 +118,16 @@ class Run:
     def policy(self, **parameters: float) -> Policy:
         """The policy generated for a variant; parameters left out keep their defaults.
 
+        Outside the training ranges it is generated all the same, with a warning.
+
         Raises:
             InputError: a parameter is unknown or out of bounds.
         """
-        return Policy(self.agent, self.family, self.family.variant(**parameters))
+        variant = self.family.variant(**parameters)
+        note = self.family.range_note(self.family.table([variant]))
+        if note:
+            warnings.warn(note, stacklevel=2)
+        return Policy(self.agent, self.family, variant)
 
     def evaluate(self, split: str = "interpolation", episodes: int = 10, **parameters: float) -> Evaluation:
         """Play greedy episodes on a split, or on one variant where parameters are given.

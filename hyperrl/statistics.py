@@ -1,7 +1,11 @@
-"""Statistics of returns, after Agarwal et al., "Deep RL at the edge of the statistical precipice" (NeurIPS 2021)."""
+"""Statistics of returns.
+
+Source: Agarwal et al., "Deep reinforcement learning at the edge of the statistical precipice", NeurIPS 2021.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, overload
 
@@ -29,14 +33,13 @@ def iqm(scores: np.ndarray, axis: int | tuple[int, ...] | None = None) -> Any:
         ValueError: there are no scores.
     """
     scores = np.asarray(scores, dtype=np.float64)
-    axes = tuple(range(scores.ndim)) if axis is None else np.atleast_1d(axis)
+    axes = tuple(range(scores.ndim)) if axis is None else tuple(np.atleast_1d(axis))
     last = np.moveaxis(scores, axes, range(-len(axes), 0))
-    flat = last.reshape(
-        *last.shape[: last.ndim - len(axes)], int(np.prod(last.shape[last.ndim - len(axes) :]))
-    )
-    n = flat.shape[-1]
+    kept_shape = last.shape[: last.ndim - len(axes)]
+    n = math.prod(last.shape[last.ndim - len(axes) :])
     if n == 0:
         raise ValueError("iqm: needs at least one score")
+    flat = last.reshape(*kept_shape, n)
     kept = np.sort(flat, axis=-1)[..., n // 4 : n - n // 4].mean(-1)
     means = np.where(np.isnan(flat).any(-1), np.nan, kept)
     return float(means) if axis is None else means
@@ -51,12 +54,12 @@ def stratified_bootstrap(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a statistic; rows are resampled independently within each variant.
 
-    The variants are strata: they stay as they are, and the interval says how far the statistic would move with
-    other seeds or episodes. With one row nothing can be resampled, and both ends are the statistic itself.
+    The variants are strata: they stay as they are, and the interval says how far the statistic would move
+    with other seeds or episodes. With one row nothing can be resampled: both ends are the statistic itself.
 
     Args:
         scores_RT: returns (R runs or episodes, T variants).
-        statistic: ``statistic(samples_NRT, axis=(1, 2)) -> (N,)``: ``iqm``, ``np.mean``, ``np.median``, or an own one.
+        statistic: ``iqm``, ``np.mean`` …, called as ``statistic(samples_NRT, axis=(1, 2))`` for (N,).
         samples: how often to resample.
         confidence: share of the resampled statistics that lies within the interval.
         seed: of the resampling.
@@ -84,7 +87,7 @@ def stratified_bootstrap(
 
 
 def worst_tenth(means_T: np.ndarray) -> float:
-    """Mean of the lowest tenth of the per-variant means (T,): ``floor(T / 10)`` of them, at least one; NaN if one is.
+    """Mean of the lowest ``floor(T / 10)`` of the per-variant means (T,), at least one; NaN if any mean is.
 
     Raises:
         ValueError: there are no means.

@@ -23,7 +23,8 @@ class RunLog:
     def __init__(self, folder: Path, step: int) -> None:
         """Open it; what an interrupted run wrote after ``step`` is hidden."""
         self.folder = folder
-        self.writer = SummaryWriter(folder, purge_step=step)
+        # TensorBoard hides purge_step itself too, which the checkpoint's run has written and will not write again
+        self.writer = SummaryWriter(folder, purge_step=step + 1)
 
     def __enter__(self) -> RunLog:
         return self
@@ -37,10 +38,14 @@ class RunLog:
             if math.isfinite(value):
                 self.writer.add_scalar(tag, value, step)
 
+    def flush(self) -> None:
+        """Put on disk what was logged, so that a checkpoint never knows more than the curves."""
+        self.writer.flush()
+
     def weights(self, trainer: Trainer, variants_TP: np.ndarray) -> None:
         """Histograms of the generated weights, and of their deviation across variants."""
         weights_TD, _ = _generated(trainer, variants_TP)
-        if weights_TD.shape[1]:
+        if weights_TD.shape[1] and weights_TD.isfinite().all():
             self.writer.add_histogram("weights/generated", weights_TD, trainer.steps)
             self.writer.add_histogram("weights/deviation_across_variants", weights_TD.std(0), trainer.steps)
 

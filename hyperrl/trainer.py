@@ -197,8 +197,9 @@ class Trainer:
         config, parameters = self.config, list(self.agent.parameters())
         context_TC = self.context()
         learning_rate = self.optimiser.param_groups[0]["lr"]
-        rate = torch.tensor(
-            config.learning_rate * (1 - self.iteration / config.iterations), device=self.device
+        # filled on the device: torch.tensor would copy from the host, and wait for it
+        rate = torch.full(
+            (), config.learning_rate * (1 - self.iteration / config.iterations), device=self.device
         )
         active = torch.ones((), device=self.device)
         samples = batch.obs_TNO.shape[1]
@@ -211,7 +212,7 @@ class Trainer:
                 distribution, value_TN = self.agent(weights_TD, minibatch.obs_TNO)
                 loss = ppo_loss(distribution, value_TN, minibatch, config.clip)
                 weight_norm = weights_TD.square().sum(1).mean()
-                diversity = weights_TD.var(0, unbiased=False).sum()
+                diversity = (weights_TD - weights_TD.mean(0)).square().sum(1).mean()
                 total = (
                     loss.policy
                     + config.value_coef * loss.value

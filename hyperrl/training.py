@@ -80,6 +80,8 @@ def train(
     """
     known = family if isinstance(family, Family) else resolve(family)
     reference = known.name if isinstance(family, Family) else family
+    if reference.endswith(".py"):
+        reference = str(Path(reference).resolve())  # the run can be loaded from another folder
     named = {"agent": agent, "seed": seed, "steps": steps, "device": device}
     chosen = {name: value for name, value in named.items() if value is not None} | settings
     config = Config(family=reference).updated({**known.training, **chosen})
@@ -157,6 +159,7 @@ def _loop(trainer: Trainer, progressed: Progressed, folder: Path, quiet: bool) -
             if last or stop() or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
                 if not progressed.agent:
                     held_out.keep(trainer, progressed)
+                log.flush()
                 _save(path, trainer, progressed)
                 saved = time.monotonic()
             if stop() and not last:

@@ -1,0 +1,424 @@
+"""The command line, as a newcomer types it."""
+
+import json
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hyperrl.cli import SPLITS
+from hyperrl.config import Config
+from hyperrl.envs import registry
+from hyperrl.statistics import iqm, worst_tenth
+
+CONTRACT = {"family", "agent", "seed", "split", "episodes", "mean", "worst", "iqm", "ci95", "variants"}
+OURS = {"worst_tenth", "experts"}
+OUTSIDE = pytest.mark.filterwarnings("default:.* outside the training range")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Whatever is written by default lands in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def words(tiny):
+    """The tiny settings as they are typed."""
+    return [word for name, value in tiny.items() for word in (f"--{name}", value)]
+
+
+def consistent(result):
+    """The numbers of an evaluation agree with its returns; returns the table of returns."""
+    assert set(result) == CONTRACT | OURS
+    returns = np.array([variant["returns"] for variant in result["variants"]])
+    assert returns.shape[1] == result["episodes"]
+    for variant, row in zip(result["variants"], returns, strict=True):
+        assert set(variant) == {"parameters", "returns", "mean"}
+        assert variant["mean"] == pytest.approx(row.mean())
+    means = returns.mean(1)
+    assert result["mean"] == pytest.approx(means.mean())
+    assert result["worst"] == means.min()
+    assert result["worst_tenth"] == worst_tenth(means)
+    assert result["iqm"] == pytest.approx(iqm(returns))
+    low, high = result["ci95"]
+    assert low <= result["iqm"] <= high
+    assert low < high or len(set(returns.flatten())) == 1 or returns.shape[1] == 1
+    assert result["worst"] <= result["worst_tenth"] <= result["mean"]
+    return returns
+
+
+# what it says of itself
+
+
+def test_no_command_shows_the_help(cli):
+    status, out, err = cli()
+    assert (status, err) == (0, "")
+    assert all(command in out for command in ("families", "train", "evaluate", "experts", "play"))
+
+
+@pytest.mark.parametrize("command", ["families", "train", "evaluate", "experts", "play"])
+def test_every_command_has_help(cli, command):
+    status, out, err = cli(command, "--help")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"usage: hyperrl {command}")
+
+
+def test_train_help_shows_every_setting_with_its_default(cli):
+    _, out, _ = cli("train", "--help")
+    text = " ".join(out.split())
+    for setting in fields(Config)[1:]:
+        assert f"--{setting.name.replace('_', '-')} " in text
+        assert f"[{setting.default}]" in text.replace("- ", "-")
+    assert "environment steps in all" in text.lower()
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["train", "--help"], ["evaluate", "--help"], ["train", "--bogus"]]
+)
+def test_help_does_not_load_torch(words):
+    code = (
+        "import sys\nfrom hyperrl.cli import main\n"
+        f"try:\n    main({words!r})\nexcept SystemExit:\n    pass\n"
+        "print([name for name in ('torch', 'stable_baselines3', 'matplotlib', 'tensorboard') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "300"])
+def test_families_lists_every_parameter(cli, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    status, out, err = cli("families")
+    assert (status, err) == (0, "")
+    tables = out.split("combination split:")
+    for name, table, after in zip(registry.families(), tables, tables[1:], strict=False):
+        family = registry.get(name)
+        assert name in table
+        assert family.env_id in table
+        for p in family.parameters:
+            (line,) = [line for line in table.splitlines() if line.split()[:1] == [p.name]]
+            for cell in (p.unit, f"{p.default:g}", p.bounds, p.note):
+                assert cell in line
+            for low, high in (p.train, p.wide):
+                assert f"{low:g} to {high:g}" in line
+        for key, (low, high) in family.held_out.items():
+            assert f"{key} {low:g} to {high:g}" in after.splitlines()[0]
+    assert all(split in out for split in SPLITS)
+
+
+# a round trip
+
+
+@OUTSIDE
+def test_train_evaluate_play(cli, words):
+    status, out, err = cli("train", "cartpole", "--seed", "3", *words)
+    assert status == 0
+    run = Path("runs/cartpole-hyper-3")
+    assert f"kept in {run}" in out
+    assert f"hyperrl evaluate {run}" in out
+    assert "tensorboard --logdir runs" in out
+    assert err.count("validation") == 2  # one line for each evaluation: this is no terminal
+    assert {path.name for path in run.iterdir()} >= {"config.json", "checkpoint.pt"}
+    assert list(run.glob("events*"))
+
+    options = ["--episodes", "2", "--variants", "6", "--json", "result.json"]
+    status, out, err = cli("evaluate", run, *options)
+    assert (status, err) == (0, "")
+    result = json.loads(Path("result.json").read_text())
+    consistent(result)
+    told = {name: result[name] for name in ("family", "agent", "seed", "split", "episodes", "experts")}
+    assert told == {
+        "family": "cartpole",
+        "agent": "hyper",
+        "seed": 3,
+        "split": "interpolation",
+        "episodes": 2,
+        "experts": None,
+    }
+    family = registry.get("cartpole")
+    played = [variant["parameters"] for variant in result["variants"]]
+    assert played == family.untable(family.variants("interpolation", 6))
+    for number in ("mean", "worst", "worst_tenth", "iqm"):
+        assert f"{result[number]:.1f}" in out
+    assert "hyperrl experts cartpole" in out
+    assert json.loads((run / "evaluations" / "interpolation.json").read_text()) == result
+    figures = [line.removeprefix("figure: ") for line in out.splitlines() if line.startswith("figure: ")]
+    assert figures
+    for path in figures:
+        with Image.open(path) as image:
+            assert min(image.size) > 300
+
+    status, out, err = cli("play", run, "--set", "gravity=12", "length=0.8", "--gif", "new/play.gif")
+    assert (status, err) == (0, "")
+    assert out.startswith("return ")
+    with Image.open("new/play.gif") as image:
+        assert image.format == "GIF"
+        assert image.n_frames > 1
+
+
+@OUTSIDE
+def test_several_splits_give_a_list(cli, tiny_run):
+    splits = ("interpolation", "extrapolation", "combination", "validation", "train")
+    options = ["--episodes", "1", "--variants", "3", "--json", "result.json"]
+    status, out, err = cli("evaluate", tiny_run.folder, "--split", *splits, *options)
+    assert status == 0
+    results = json.loads(Path("result.json").read_text())
+    assert [result["split"] for result in results] == list(splits)
+    for result in results:
+        consistent(result)
+        assert result["split"] in out
+    assert err == "warning: 3 of 3 variants lie outside the training ranges of cartpole\n"
+
+
+@OUTSIDE
+def test_one_variant_outside_the_training_ranges(cli, tiny_run):
+    words = ["--set", "length=1.5", "--set", "gravity=20", "--episodes", "3", "--json", "result.json"]
+    status, _, err = cli("evaluate", tiny_run.folder, *words)
+    assert status == 0
+    assert err == (
+        "warning: gravity=20 lies outside the training range 5 to 15 m/s2; "
+        "length=1.5 lies outside the training range 0.25 to 1 m\n"
+    )
+    result = json.loads(Path("result.json").read_text())
+    assert consistent(result).shape == (1, 3)
+    assert result["split"] is None
+    defaults = registry.get("cartpole").defaults
+    assert result["variants"][0]["parameters"] == {**defaults, "length": 1.5, "gravity": 20.0}
+
+
+def test_the_same_numbers_twice_and_no_warning_within(cli, tiny_run):
+    said = []
+    for _ in range(2):
+        status, out, err = cli("evaluate", tiny_run.folder, "--set", "length=0.8", "--episodes", "4")
+        assert (status, err) == (0, "")
+        said.append(out)
+    assert said[0] == said[1]
+
+
+def test_resume_starts_or_finishes(cli, words):
+    first = cli("train", "cartpole", "--agent", "blind", "--run", "run", "--resume", *words)
+    again = cli("train", "cartpole", "--run", "run", "--resume", "--agent", "blind")
+    assert first[:2] == again[:2]
+    assert "warning" not in first[2] + again[2]
+    assert again[0] == 0
+
+
+# a family of one's own
+
+
+def test_an_own_family_from_a_file(cli, own_family):
+    settings = "--variants 16 --copies 4 --rollout 30 --steps 60e3 --evaluations 3 --learning-rate 3e-3"
+    status, out, _ = cli("train", own_family, "--run", "run", "--device", "cpu", *settings.split())
+    assert status == 0
+    assert "validation" in out
+    status, out, err = cli("evaluate", "run", "--split", "interpolation", "--json", "result.json")
+    assert (status, err) == (0, "")
+    result = json.loads(Path("result.json").read_text())
+    returns = consistent(result)
+    assert result["family"] == "plant"
+
+    from hyperrl.episodes import episode_returns, random_actions
+    from hyperrl.families import resolve
+
+    family = resolve(str(own_family))
+    table_TP = family.variants("interpolation", 64)
+    random, _ = episode_returns(family, table_TP, random_actions(family), 10)
+    still, _ = episode_returns(family, table_TP, lambda obs: torch.zeros(len(obs), 1), 10)
+    gain_T = np.array([variant["parameters"]["gain"] for variant in result["variants"]])
+    for side in (gain_T < -0.5, gain_T > 0.5):
+        assert side.sum() > 10
+        assert returns[side].mean() > 0.5 * random[side].mean()
+        assert returns[side].mean() > 0.6 * still[side].mean()
+
+    status, _, err = cli("evaluate", "run", "--split", "combination")
+    assert status == 2
+    assert err == "hyperrl: split 'combination': family 'plant' has no variants in it; choose another split\n"
+    status, _, err = cli("play", "run", "--gif", "play.gif")
+    assert status == 2
+    assert "family 'plant' has no renderer" in err
+
+    own_family.write_text(own_family.read_text().replace("(-2, 2), (-3, 3)", "(-1, 2), (-3, 3)"))
+    status, _, err = cli("evaluate", "run")
+    assert status == 2
+    assert "family 'plant' has other parameters, ranges or held-out variants than when the run was" in err
+
+
+def test_an_own_family_from_a_module(cli, own_family, words, monkeypatch):
+    monkeypatch.syspath_prepend(own_family.parent)
+    assert cli("train", "plant:family", *words)[0] == 0
+    assert cli("evaluate", "runs/plant-hyper-0", "--variants", "2", "--episodes", "1")[0] == 0
+    sys.modules.pop("plant")
+
+
+# mistakes
+
+
+MISTAKES = {
+    "unknown family": ("train nonsense", "'nonsense'", "unknown; choose from cartpole, pendulum"),
+    "unknown agent": (
+        "train cartpole --agent nonsense",
+        "'nonsense'",
+        "unknown; choose from hyper, concat, blind",
+    ),
+    "unknown activation": ("train cartpole --activation gelu", "'gelu'", "unknown; choose from tanh"),
+    "steps 0": ("train cartpole --steps 0", "steps=0", "must be 1 or more"),
+    "steps half": ("train cartpole --steps 1.5", "--steps: 1.5", "must be a whole number"),
+    "steps word": ("train cartpole --steps many", "--steps: many", "must be a whole number"),
+    "steps inf": ("train cartpole --steps inf", "--steps: inf", "must be a whole number"),
+    "gamma": ("train cartpole --gamma 1.5", "gamma=1.5", "must be within [0, 1]"),
+    "gamma nan": ("train cartpole --gamma nan", "gamma=nan", "must be within [0, 1]"),
+    "log_std nan": ("train cartpole --log-std nan", "log_std=nan", "must be finite"),
+    "lr inf": ("train cartpole --learning-rate inf", "learning_rate=inf", "must be finite"),
+    "lr word": ("train cartpole --learning-rate fast", "'fast'", "--learning-rate: invalid float value"),
+    "seed below": ("train cartpole --seed -1", "seed=-1", "must be within [0, 2**32)"),
+    "seed above": ("train cartpole --seed 99999999999999999999", "seed=", "must be within [0, 2**32)"),
+    "hidden": ("train cartpole --hidden 64 0", "hidden=(64, 0)", "must be one or more widths of 1 or more"),
+    "minibatches": ("train cartpole --minibatches 9999", "minibatches=9999", "at most copies x rollout"),
+    "device": ("train cartpole --device tpu", "'tpu'", "unknown; choose from auto, cpu, cuda"),
+    "holds a run": (
+        "train cartpole --run {run}",
+        "{run}",
+        "already holds a run; go on with --resume or choose",
+    ),
+    "other settings": (
+        "train cartpole --run {run} --resume --steps 5",
+        "steps=5",
+        "was started with steps=768",
+    ),
+    "below a file": ("train cartpole --run {file}/run", "{file}/run", "cannot be written (Not a directory)"),
+    "run is a file": ("train cartpole --run {file}", "{file}", "cannot be written"),
+    "missing family file": ("train missing.py", "'missing.py'", "no such file; give the path"),
+    "no family in it": ("train {empty}", "{empty}", "holds no hyperrl.envs.Family; define one there"),
+    "family raises": ("train {raises}", "{raises}", "ZeroDivisionError: division by zero; mend the file"),
+    "family exits": ("train {exits}", "{exits}", "SystemExit: 3; mend the file"),
+    "no python": ("train {syntax}", "{syntax}", "SyntaxError: "),
+    "bad parameter": ("train {ranges}", "'x'", "must lie within wide"),
+    "no module": (
+        "train nomodule:family",
+        "'nomodule:family'",
+        "No module named 'nomodule'; give module:attribute",
+    ),
+    "no attribute": ("train math:family", "'math:family'", "holds no hyperrl.envs.Family"),
+    "no family": ("train math:pi", "'math:pi'", "holds no hyperrl.envs.Family"),
+    "empty module": ("train :family", "':family'", "give module:attribute"),
+    "relative module": ("train ..x:family", "'..x:family'", "give module:attribute"),
+    "a folder": ("train {folder}", "{folder}", "unknown; choose from"),
+    "no family given": ("train", "FAMILY", "required: FAMILY; see hyperrl train --help"),
+    "unknown option": ("train cartpole --bogus", "--bogus", "unrecognized arguments: --bogus; see hyperrl"),
+    "unknown command": ("bogus", "'bogus'", "choose from"),
+    "missing run": (
+        "evaluate {folder}/none",
+        "{folder}/none",
+        "holds no run; name a folder that hyperrl train",
+    ),
+    "run is no folder": ("evaluate {file}", "{file}", "holds no run; name a folder that hyperrl train wrote"),
+    "unknown parameter": (
+        "evaluate {run} --set mass=1",
+        "mass",
+        "unknown parameter of family 'cartpole'; choose from",
+    ),
+    "out of range": (
+        "evaluate {run} --set length=-1",
+        "length=-1.0",
+        "must be within (0, 10] m for family 'cartpole'",
+    ),
+    "not a number": ("evaluate {run} --set length=long", "length=long", "must be a number within (0, 10] m"),
+    "nan": ("evaluate {run} --set length=nan", "length=nan", "must be within (0, 10] m"),
+    "inf": ("evaluate {run} --set length=inf", "length=inf", "must be within (0, 10] m"),
+    "no equals": ("evaluate {run} --set length 0.5", "--set length", "must be NAME=VALUE, as in gravity=12"),
+    "no value": ("evaluate {run} --set length=", "--set length=", "must be NAME=VALUE, as in gravity=12"),
+    "twice": (
+        "evaluate {run} --set length=1 length=2",
+        "length",
+        "is given more than once; give it one value",
+    ),
+    "nothing set": ("evaluate {run} --set", "--set", "expected at least one argument"),
+    "unknown split": ("evaluate {run} --split test", "'test'", "choose from"),
+    "episodes 0": ("evaluate {run} --episodes 0", "episodes=0", "must be 1 or more"),
+    "episodes word": ("evaluate {run} --episodes ten", "--episodes: ten", "must be a whole number"),
+    "variants 0": ("evaluate {run} --variants 0", "variants=0", "must be 1 or more"),
+    "play out of range": (
+        "play {run} --set gravity=-3 --gif a.gif",
+        "gravity=-3.0",
+        "must be within [0, 100] m/s2",
+    ),
+    "play missing run": (
+        "play none --gif a.gif",
+        "none",
+        "holds no run; name a folder that hyperrl train wrote",
+    ),
+    "play below a file": ("play {run} --gif {file}/a.gif", "{file}/a.gif", "cannot be written"),
+    "play without a file": ("play {run}", "--gif", "required: --gif; see hyperrl play --help"),
+    "play seed": ("play {run} --gif a.gif --seed -1", "seed=-1", "must be 0 or more"),
+    "experts family": ("experts nonsense --variants 1", "'nonsense'", "unknown; choose from cartpole"),
+    "experts variants": ("experts cartpole --variants 0", "variants=0", "must be 1 or more"),
+    "experts workers": ("experts cartpole --variants 1 --workers 0", "workers=0", "must be 1 or more"),
+}
+
+
+@pytest.fixture(scope="module")
+def places(tiny_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mistakes")
+    files = {
+        "file": "a regular file",
+        "empty.py": "",
+        "raises.py": "1 / 0",
+        "exits.py": "raise SystemExit(3)",
+        "syntax.py": "def",
+        "ranges.py": "from hyperrl.envs import Parameter\nParameter('x', 'm', 1.0, (0, 3), (1, 2))",
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    paths = {name.removesuffix(".py"): folder / name for name in files}
+    return {**paths, "folder": folder, "run": tiny_run.folder}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_gets_one_line_that_names_it(cli, places, mistake):
+    command, value, remedy = (text.format(**places) for text in MISTAKES[mistake])
+    status, out, err = cli(*command.split())
+    assert status == 2
+    assert out == ""
+    assert err.startswith("hyperrl: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    assert value in err
+    assert remedy in err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_cuda_where_there_is_none(cli):
+    status, _, err = cli("train", "cartpole", "--device", "cuda")
+    assert (status, err) == (2, "hyperrl: device 'cuda': PyTorch finds none here; choose cpu or auto\n")
+
+
+def test_the_result_is_printed_before_an_unwritable_json_is_named(cli, tiny_run, places):
+    words = ["--variants", "2", "--episodes", "1", "--json", places["file"] / "result.json"]
+    status, out, err = cli("evaluate", tiny_run.folder, *words)
+    assert status == 2
+    assert "interpolation" in out
+    assert err.count("\n") == 1
+    assert f"{places['file'] / 'result.json'}: cannot be written" in err
+
+
+def test_the_installed_command(tiny_run):
+    command = Path(sys.executable).with_name("hyperrl")
+    done = subprocess.run(
+        [command, "evaluate", tiny_run.folder, "--set", "length=-1"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "hyperrl: length=-1.0: must be within (0, 10] m for family 'cartpole'; the default is 0.5\n"
+    )
+    # python -m, and a warning that no filter of this test run has touched
+    words = ["-m", "hyperrl.cli", "evaluate", tiny_run.folder, "--set", "length=1.5", "--episodes", "1"]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stderr == "warning: length=1.5 lies outside the training range 0.25 to 1 m\n"
