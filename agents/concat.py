@@ -32,7 +32,5 @@ class ConcatAgent(nn.Module):
         policy = list(self.policy)
         log_std = None if self.spec.discrete else policy.pop()
         output = shared_mlp(policy, x, self.spec.activation)
-        value_TN = (
-            shared_mlp(list(self.value), x, self.spec.activation).squeeze(2) * self.normaliser.value_scale
-        )
+        value_TN = shared_mlp(list(self.value), x, self.spec.activation).squeeze(2) * self.normaliser.value_scale
         return action_distribution(self.spec, output, log_std), value_TN

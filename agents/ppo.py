@@ -73,9 +73,7 @@ def ppo_loss(distribution: Distribution, value_TN: Tensor, batch: Batch, clip: f
     """
     log_ratio_TN = distribution.log_prob(batch.action_TN) - batch.log_prob_TN
     ratio_TN = log_ratio_TN.exp()
-    surrogate_TN = torch.min(
-        ratio_TN * batch.advantage_TN, ratio_TN.clamp(1 - clip, 1 + clip) * batch.advantage_TN
-    )
+    surrogate_TN = torch.min(ratio_TN * batch.advantage_TN, ratio_TN.clamp(1 - clip, 1 + clip) * batch.advantage_TN)
     error_TN = (value_TN - batch.return_TN) / batch.return_scale_T1
     with torch.no_grad():
         approx_kl = (ratio_TN - 1 - log_ratio_TN).mean()

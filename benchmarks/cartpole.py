@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,8 @@ def sb3(seed: int) -> dict[str, Any]:
     model = make_expert(family, family.defaults, settings, seed)
     callback = UntilSolved(family, family.defaults)
     began = time.perf_counter()
-    try:
+    with suppress(StopIteration):
         model.learn(settings["total_timesteps"], callback=callback)
-    except StopIteration:
-        pass
     seconds = time.perf_counter() - began - callback.outside
     return {"seed": seed, "seconds": seconds, "steps": model.num_timesteps, "solved": callback.solved}
 
@@ -95,9 +94,7 @@ def main() -> None:
     family_seconds = float(np.median([run["seconds"] for run in families]))
     single_seconds = float(np.median([run["seconds"] for run in singles]))
     summary = {
-        "seeds_with_all_64_at_475": sum(
-            run["splits"]["interpolation"]["variants_at_475"] == 64 for run in families
-        ),
+        "seeds_with_all_64_at_475": sum(run["splits"]["interpolation"]["variants_at_475"] == 64 for run in families),
         "median_seconds_family": family_seconds,
         "median_seconds_sb3_one_variant": single_seconds,
         "ratio": family_seconds / single_seconds,

@@ -18,9 +18,7 @@ def hardware() -> dict[str, Any]:
     """Processor, cores, threads and versions."""
     model = platform.processor()
     if Path("/proc/cpuinfo").exists():
-        lines = [
-            line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
-        ]
+        lines = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
         model = lines[0].partition(":")[2].strip() if lines else model
     return {
         "processor": model,

@@ -34,9 +34,7 @@ def step(state: Tensor, action: Tensor, p: Values) -> tuple[Tensor, Tensor, Tens
     force = p["force_mag"] * (2 * action - 1)
     cos, sin = theta.cos(), theta.sin()
     push = (force + polemass_length * theta_dot.square() * sin) / total_mass
-    theta_acc = (p["gravity"] * sin - cos * push) / (
-        p["length"] * (4 / 3 - p["masspole"] * cos.square() / total_mass)
-    )
+    theta_acc = (p["gravity"] * sin - cos * push) / (p["length"] * (4 / 3 - p["masspole"] * cos.square() / total_mass))
     x_acc = push - polemass_length * theta_acc * cos / total_mass
     rate = torch.stack((x_dot, x_acc, theta_dot, theta_acc), dim=-1)
     after = state + TIME_STEP * rate

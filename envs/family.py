@@ -144,9 +144,7 @@ class Family:
     def __post_init__(self) -> None:
         names = [parameter.name for parameter in self.parameters]
         if not names or len(set(names)) != len(names):
-            raise InputError(
-                f"family {self.name!r}: needs one or more parameters with different names, got {names}"
-            )
+            raise InputError(f"family {self.name!r}: needs one or more parameters with different names, got {names}")
         for name, (low, high) in self.held_out.items():
             parameter = self[name]
             if not parameter.train[0] <= low < high <= parameter.train[1]:
@@ -154,9 +152,7 @@ class Family:
                     f"family {self.name!r}: held_out {name}=({low:g}, {high:g}) must lie within its "
                     f"training range {parameter.train}"
                 )
-        if self.held_out and all(
-            tuple(ends) == tuple(self[name].train) for name, ends in self.held_out.items()
-        ):
+        if self.held_out and all(tuple(ends) == tuple(self[name].train) for name, ends in self.held_out.items()):
             raise InputError(f"family {self.name!r}: held_out leaves nothing to train on; make it smaller")
         for name in ("held_out", "training", "expert"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
@@ -274,9 +270,7 @@ class Family:
         if split == "extrapolation":
             empty = all(parameter.train == parameter.wide for parameter in self.parameters)
         if empty:
-            raise InputError(
-                f"split {split!r}: family {self.name!r} has no variants in it; choose another split"
-            )
+            raise InputError(f"split {split!r}: family {self.name!r} has no variants in it; choose another split")
         accepted = np.empty((0, len(self.names)))
         while len(accepted) < n:
             # rows come one after the other, so that a longer draw begins with a shorter one
@@ -306,7 +300,4 @@ class Family:
 
     def values(self, variants_TP: Tensor) -> dict[str, Tensor]:
         """Variants (T, P) as what the physics takes: one tensor (T, 1) a parameter."""
-        return {
-            name: value_T.unsqueeze(1)
-            for name, value_T in zip(self.names, variants_TP.unbind(1), strict=True)
-        }
+        return {name: value_T.unsqueeze(1) for name, value_T in zip(self.names, variants_TP.unbind(1), strict=True)}

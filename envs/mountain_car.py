@@ -52,12 +52,8 @@ _HIGH = np.array([MAX_POSITION, MAX_SPEED], dtype=np.float32)
 family = Family(
     name="mountain_car",
     parameters=(
-        Parameter(
-            "gravity", "1/step2", 0.0025, (0.00175, 0.00375), (0.00125, 0.00625), "[0, 0.05]", "pull downhill"
-        ),
-        Parameter(
-            "force", "1/step2", 0.001, (0.0007, 0.0015), (0.0005, 0.0025), "(0, 0.05]", "push of the engine"
-        ),
+        Parameter("gravity", "1/step2", 0.0025, (0.00175, 0.00375), (0.00125, 0.00625), "[0, 0.05]", "pull downhill"),
+        Parameter("force", "1/step2", 0.001, (0.0007, 0.0015), (0.0005, 0.0025), "(0, 0.05]", "push of the engine"),
     ),
     observation_space=Box(_LOW, _HIGH, dtype=np.float32),
     action_space=Discrete(3),

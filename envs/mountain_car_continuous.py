@@ -56,9 +56,7 @@ _HIGH = np.array([MAX_POSITION, MAX_SPEED], dtype=np.float32)
 family = Family(
     name="mountain_car_continuous",
     parameters=(
-        Parameter(
-            "gravity", "1/step2", 0.0025, (0.00175, 0.00375), (0.00125, 0.00625), "[0, 0.05]", "pull downhill"
-        ),
+        Parameter("gravity", "1/step2", 0.0025, (0.00175, 0.00375), (0.00125, 0.00625), "[0, 0.05]", "pull downhill"),
         Parameter(
             "power",
             "1/step2",

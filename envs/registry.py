@@ -41,8 +41,7 @@ def get(name: str) -> Family:
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         return point.load()
     raise InputError(
-        f"family {name!r}: unknown; choose from {', '.join(families())}, "
-        "a module:attribute or a path to a .py file"
+        f"family {name!r}: unknown; choose from {', '.join(families())}, a module:attribute or a path to a .py file"
     )
 
 

@@ -35,9 +35,7 @@ class VariantEnv(gymnasium.Env[np.ndarray, Any]):
         """
         self.family = registry.get(family) if isinstance(family, str) else family
         self.parameters = self.family.variant(**parameters)
-        self._values = {
-            name: torch.tensor([[value]], dtype=torch.float64) for name, value in self.parameters.items()
-        }
+        self._values = {name: torch.tensor([[value]], dtype=torch.float64) for name, value in self.parameters.items()}
         self.render_mode = render_mode
         self.observation_space, self.action_space = self.family.observation_space, self.family.action_space
         self._twin = None
@@ -47,9 +45,7 @@ class VariantEnv(gymnasium.Env[np.ndarray, Any]):
             self.metadata = twin.metadata
             self._twin = twin if render_mode else None
         elif render_mode:
-            raise InputError(
-                f"render_mode={render_mode!r}: family {self.family.name!r} has no renderer; use None"
-            )
+            raise InputError(f"render_mode={render_mode!r}: family {self.family.name!r} has no renderer; use None")
         self.state = np.zeros(0)
 
     def _observe(self, state: torch.Tensor, action: Any) -> np.ndarray:
@@ -60,9 +56,7 @@ class VariantEnv(gymnasium.Env[np.ndarray, Any]):
                 self._twin.render()
         return self.family.observe(state, self._values)[0, 0].numpy().astype(np.float32)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         """Draw a start."""
         super().reset(seed=seed)
         draws = torch.as_tensor(self.np_random.random((1, 1, self.family.draws)))

@@ -80,9 +80,7 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
     def _observe(self, state_TEX: Tensor) -> Tensor:
         return self.family.observe(state_TEX, self._values).reshape(self.num_envs, -1)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Tensor, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Start every copy anew and return observations (T * E, O)."""
         if seed is not None:
             self._generator.manual_seed(seed)

@@ -37,9 +37,7 @@ def predict(layers: list[Tensor], t_TN: Tensor) -> Tensor:
     return grouped_mlp(layers, (2 * t_TN / SECONDS - 1).unsqueeze(2), "tanh").squeeze(2)
 
 
-def fit(
-    write: Callable[[], list[Tensor]], parameters: list[Tensor], t_TN: Tensor, y_TN: Tensor, steps: int
-) -> None:
+def fit(write: Callable[[], list[Tensor]], parameters: list[Tensor], t_TN: Tensor, y_TN: Tensor, steps: int) -> None:
     """Minimise the mean over tasks of squared error + lambda * squared norm of the task's weights."""
     optimiser = torch.optim.Adam(parameters, lr=5e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
@@ -53,9 +51,7 @@ def fit(
         schedule.step()
 
 
-def main(
-    steps: int = 1000, tasks: int = 256, seed: int = 0, figure: str = "runs/regression.png"
-) -> dict[str, float]:
+def main(steps: int = 1000, tasks: int = 256, seed: int = 0, figure: str = "runs/regression.png") -> dict[str, float]:
     """Fit both, print and draw them; returns their mean squared errors in m^2 on held-out tasks."""
     torch.manual_seed(seed)
     context_TC, t_TN = 2 * torch.rand(tasks, 3) - 1, SECONDS * torch.rand(tasks, POINTS)
@@ -89,9 +85,7 @@ def main(
     return errors
 
 
-def draw(
-    figure: str, context_TC: Tensor, t_N: Tensor, lines: dict[str, Tensor], errors: dict[str, float]
-) -> None:
+def draw(figure: str, context_TC: Tensor, t_N: Tensor, lines: dict[str, Tensor], errors: dict[str, float]) -> None:
     """Four held-out tasks: the truth, and what each network answers."""
     styles = ({"color": "0.75", "linewidth": 6}, {"color": "C0"}, {"color": "C1", "linestyle": "--"})
     fig = Figure(figsize=(13, 3.5), layout="constrained")

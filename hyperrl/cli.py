@@ -47,44 +47,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="hyperrl", description="Train once on a family of tasks; get an expert for any variant."
-    )
+    parser = _Parser(prog="hyperrl", description="Train once on a family of tasks; get an expert for any variant.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    command = commands.add_parser(
-        "families", help="every family with its parameters, units, ranges and splits"
-    )
+    command = commands.add_parser("families", help="every family with its parameters, units, ranges and splits")
     command.set_defaults(command=_families)
 
     command = commands.add_parser("train", help="train an agent on a family")
-    command.add_argument(
-        "family", metavar="FAMILY", help="registered name, module:attribute, or path to a .py file"
-    )
+    command.add_argument("family", metavar="FAMILY", help="registered name, module:attribute, or path to a .py file")
     command.add_argument("--run", type=Path, help="folder to write (default: runs/FAMILY-AGENT-SEED)")
-    command.add_argument(
-        "--resume", action="store_true", help="go on with the run in the folder, bit for bit"
-    )
+    command.add_argument("--resume", action="store_true", help="go on with the run in the folder, bit for bit")
     _add_settings(command)
     command.set_defaults(command=_train)
 
     command = commands.add_parser("evaluate", help="play a run zero-shot on variants that it never saw")
     _add_run_and_set(command)
-    command.add_argument(
-        "--split", nargs="+", choices=SPLITS, default=["interpolation"], help="default: interpolation"
-    )
-    command.add_argument(
-        "--episodes", type=_count, default=10, help="greedy episodes a variant (default: 10)"
-    )
+    command.add_argument("--split", nargs="+", choices=SPLITS, default=["interpolation"], help="default: interpolation")
+    command.add_argument("--episodes", type=_count, default=10, help="greedy episodes a variant (default: 10)")
     command.add_argument("--variants", type=_count, default=64, help="variants of each split (default: 64)")
     command.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
     command.set_defaults(command=_evaluate)
 
     command = commands.add_parser("experts", help="train Stable-Baselines3's PPO on single variants, cached")
     command.add_argument("family", metavar="FAMILY", help="as for train")
-    command.add_argument(
-        "--variants", type=_count, required=True, metavar="N", help="the first N of the split"
-    )
+    command.add_argument("--variants", type=_count, required=True, metavar="N", help="the first N of the split")
     command.add_argument("--split", choices=SPLITS, default="interpolation", help="default: interpolation")
     command.add_argument("--seed", type=_count, default=0, help="of the experts (default: 0)")
     command.add_argument("--workers", type=_count, help="parallel processes (default: one a core)")
@@ -194,20 +180,14 @@ def _families(args: argparse.Namespace) -> None:
         console = Console()
         console.width = max(console.width, 120)  # wide enough that no number is cut
         console.print(table)
-    print(
-        "splits: train, validation and interpolation within the training ranges and outside the combination split;"
-    )
+    print("splits: train, validation and interpolation within the training ranges and outside the combination split;")
     print("extrapolation within the wide ranges, at least one parameter outside its training range")
 
 
 def _train(args: argparse.Namespace) -> None:
     from hyperrl.training import Interrupted, train
 
-    settings = {
-        name: value
-        for name, value in vars(args).items()
-        if name not in ("command", "run", "resume", "family")
-    }
+    settings = {name: value for name, value in vars(args).items() if name not in ("command", "run", "resume", "family")}
     settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
     try:
         run = train(args.family, run=args.run, resume=args.resume, **settings)
@@ -216,9 +196,7 @@ def _train(args: argparse.Namespace) -> None:
         chosen = " ".join(f"--{name.replace('_', '-')} {_word(value)}" for name, value in settings.items())
         again = " ".join(f"hyperrl train {args.family}{where} {chosen} --resume".split())
         raise KeyboardInterrupt(f"{stop}; go on with: {again}") from None
-    print(
-        f"validation {run.best['score']:.1f} after {run.best['step']:,} of {run.steps:,} steps; kept in {run.folder}"
-    )
+    print(f"validation {run.best['score']:.1f} after {run.best['step']:,} of {run.steps:,} steps; kept in {run.folder}")
     print(f"next: hyperrl evaluate {run.folder}     tensorboard --logdir {run.folder.parent}")
 
 
@@ -239,9 +217,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     results = [evaluation.json() for evaluation in evaluations]
     _print_results(results)
     if any(result["experts"] for result in results):
-        print(
-            "normalised: 0 is a random policy, 1 each variant's expert; mean over the variants that have one"
-        )
+        print("normalised: 0 is a random policy, 1 each variant's expert; mean over the variants that have one")
     else:
         print(f"for the gap to experts: hyperrl experts {run.config.family} --variants 8")
     if args.json:
@@ -279,9 +255,7 @@ def _experts(args: argparse.Namespace) -> None:
     table_TP = resolve(args.family).variants(args.split, args.variants)
     for record in train_experts(args.family, table_TP, seed=args.seed, workers=args.workers):
         named = " ".join(f"{name}={value:.3g}" for name, value in record["parameters"].items())
-        print(
-            f"{named}: {record['mean']:.1f} after {record['steps']:,} steps (random {record['random']:.1f})"
-        )
+        print(f"{named}: {record['mean']:.1f} after {record['steps']:,} steps (random {record['random']:.1f})")
 
 
 def _play(args: argparse.Namespace) -> None:

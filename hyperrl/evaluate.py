@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from hyperrl.checkpoint import write_json
-from hyperrl.envs import Family, InputError
+from hyperrl.envs import InputError
 from hyperrl.episodes import episode_returns
 from hyperrl.experts import cached_experts, normalised
 from hyperrl.rollout import greedy
@@ -107,9 +107,7 @@ def evaluate(
     note = family.range_note(table_TP)
     if note:
         warnings.warn(note, stacklevel=2)
-    returns, _ = episode_returns(
-        family, table_TP, greedy(run.agent, family, table_TP, torch.device("cpu")), episodes
-    )
+    returns, _ = episode_returns(family, table_TP, greedy(run.agent, family, table_TP, torch.device("cpu")), episodes)
     records = cached_experts(family, table_TP, experts)
     return Evaluation(
         family=family.name,
@@ -137,14 +135,10 @@ def save(run: Run, evaluations: Sequence[Evaluation]) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror}); choose a folder that can"
-        ) from None
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose a folder that can") from None
     sweeps = sweep(run)
     steps = np.asarray(run.curves["steps"])
-    curves = {
-        split: (steps, np.asarray(returns)) for split, returns in run.curves.items() if split != "steps"
-    }
+    curves = {split: (steps, np.asarray(returns)) for split, returns in run.curves.items() if split != "steps"}
     spread = {name: float(np.ptp(returns)) for name, (_, returns) in sweeps.items()}
     points = {str(evaluation.split): (evaluation.variants_TP, evaluation.means_T) for evaluation in splits}
     paths = [
@@ -158,18 +152,14 @@ def save(run: Run, evaluations: Sequence[Evaluation]) -> list[Path]:
     distance = np.concatenate([family.distance(evaluation.variants_TP) for evaluation in splits])
     if distance.any():
         means = np.concatenate([evaluation.means_T for evaluation in splits])
-        paths.append(
-            figures.return_over_distance(family, distance, means, folder / "return_over_distance.png")
-        )
+        paths.append(figures.return_over_distance(family, distance, means, folder / "return_over_distance.png"))
     return paths
 
 
 def sweep(run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Each parameter alone over its wide range, the others at their defaults: values (V,) and mean returns (V,)."""
     names = run.family.names
-    values = {
-        parameter.name: np.linspace(*parameter.wide, SWEEP_VALUES) for parameter in run.family.parameters
-    }
+    values = {parameter.name: np.linspace(*parameter.wide, SWEEP_VALUES) for parameter in run.family.parameters}
     variants = [{name: float(value)} for name in names for value in values[name]]
     returns = _mean_returns(run, variants).reshape(len(names), SWEEP_VALUES)
     return {name: (values[name], row) for name, row in zip(names, returns, strict=True)}

@@ -72,9 +72,7 @@ class VariantVecEnv(VecEnv):
     ``TimeLimit.truncated``, true where the time limit alone ended the episode.
     """
 
-    def __init__(
-        self, family: Family, parameters: Mapping[str, float], copies: int = 1, seed: int = 0
-    ) -> None:
+    def __init__(self, family: Family, parameters: Mapping[str, float], copies: int = 1, seed: int = 0) -> None:
         """Set up the copies.
 
         Args:
@@ -143,9 +141,7 @@ class VariantVecEnv(VecEnv):
         Raises:
             NotImplementedError: always.
         """
-        raise NotImplementedError(
-            f"{attr_name}: copies of one variant are a batch; make a new VariantVecEnv instead"
-        )
+        raise NotImplementedError(f"{attr_name}: copies of one variant are a batch; make a new VariantVecEnv instead")
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
@@ -155,13 +151,9 @@ class VariantVecEnv(VecEnv):
         Raises:
             NotImplementedError: always.
         """
-        raise NotImplementedError(
-            f"{method_name}: copies of one variant are a batch; make a new VariantVecEnv instead"
-        )
+        raise NotImplementedError(f"{method_name}: copies of one variant are a batch; make a new VariantVecEnv instead")
 
-    def env_is_wrapped(
-        self, wrapper_class: type[gymnasium.Wrapper], indices: VecEnvIndices = None
-    ) -> list[bool]:
+    def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
         """Whether each copy does what the wrapper does: true for ``Monitor`` only."""
         return [issubclass(wrapper_class, Monitor) for _ in self._get_indices(indices)]
 
@@ -189,9 +181,7 @@ def schedule(name: str, value: Any) -> Any:
     except ValueError:
         start = math.nan
     if kind != "lin" or not math.isfinite(start):
-        raise InputError(
-            f"{name}={value!r}: must be a number, or 'lin_' and a number; write it as 'lin_0.001'"
-        )
+        raise InputError(f"{name}={value!r}: must be a number, or 'lin_' and a number; write it as 'lin_0.001'")
     return LinearSchedule(start, 0.0, 1.0)
 
 
@@ -214,27 +204,19 @@ def expert_settings(family: Family, overrides: Mapping[str, Any] | None = None) 
             raise InputError(f"{name}: unknown {where}; choose from {', '.join(sorted(known))}")
     for name in ("total_timesteps", "n_envs"):
         if not isinstance(settings[name], int) or settings[name] < 1:
-            raise InputError(
-                f"{name}={settings[name]!r}: must be a whole number of 1 or more; mend the {where}"
-            )
+            raise InputError(f"{name}={settings[name]!r}: must be a whole number of 1 or more; mend the {where}")
     for name in _SCHEDULED:
         schedule(name, settings.get(name))
     activation = settings.get("activation_fn", "Tanh")
     if not (isinstance(activation, str) and isinstance(getattr(torch.nn, activation, None), type)):
-        raise InputError(
-            f"activation_fn={activation!r}: must be the name of a class in torch.nn; write it as 'Tanh'"
-        )
+        raise InputError(f"activation_fn={activation!r}: must be the name of a class in torch.nn; write it as 'Tanh'")
     try:
         return cast(dict[str, Any], json.loads(json.dumps(settings, allow_nan=False)))
     except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{where}: must be numbers, texts, lists and dictionaries ({error}); mend it"
-        ) from None
+        raise InputError(f"{where}: must be numbers, texts, lists and dictionaries ({error}); mend it") from None
 
 
-def make_expert(
-    family: Family, parameters: Mapping[str, float], settings: Mapping[str, Any], seed: int = 0
-) -> PPO:
+def make_expert(family: Family, parameters: Mapping[str, float], settings: Mapping[str, Any], seed: int = 0) -> PPO:
     """An untrained expert on its environment, as rl-zoo would build it; ``learn`` trains it.
 
     Where ``normalize`` is set, ``VecNormalize`` scales observations and rewards, with PPO's own discount.
@@ -248,9 +230,7 @@ def make_expert(
     Raises:
         InputError: PPO refuses the settings.
     """
-    arguments = {
-        name: schedule(name, value) if name in _SCHEDULED else value for name, value in settings.items()
-    }
+    arguments = {name: schedule(name, value) if name in _SCHEDULED else value for name, value in settings.items()}
     arguments.pop("total_timesteps")
     env: VecEnv = VariantVecEnv(family, parameters, arguments.pop("n_envs"), seed)
     policy_arguments = dict(arguments.pop("policy_kwargs", None) or {})
@@ -269,9 +249,7 @@ def make_expert(
             return PPO(policy, env, policy_kwargs=policy_arguments, seed=seed, device="cpu", **arguments)
     except (TypeError, ValueError, AssertionError) as error:
         line = " ".join(str(error).split())
-        raise InputError(
-            f"expert settings of family {family.name!r}: refused by PPO ({line}); mend them"
-        ) from None
+        raise InputError(f"expert settings of family {family.name!r}: refused by PPO ({line}); mend them") from None
 
 
 def greedy_returns(expert: PPO, family: Family, parameters: Mapping[str, float]) -> np.ndarray:
@@ -282,9 +260,7 @@ def greedy_returns(expert: PPO, family: Family, parameters: Mapping[str, float])
     normaliser = expert.get_vec_normalize_env()
 
     def act(obs: torch.Tensor) -> torch.Tensor:
-        obs_NO = (
-            obs.numpy() if normaliser is None else cast(np.ndarray, normaliser.normalize_obs(obs.numpy()))
-        )
+        obs_NO = obs.numpy() if normaliser is None else cast(np.ndarray, normaliser.normalize_obs(obs.numpy()))
         action, _ = expert.predict(obs_NO, deterministic=True)
         return torch.as_tensor(action)
 
@@ -357,12 +333,17 @@ def train_experts(
 
 
 def cached_experts(
-    family: Family, variants_TP: np.ndarray, root: Path | str = Path("runs/experts"), seed: int | None = None
+    family: Family,
+    variants_TP: np.ndarray,
+    root: Path | str = Path("runs/experts"),
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> list[Record | None]:
     """The record of each variant's expert, or ``None`` where the cache has none.
 
-    Only experts with the family's own settings count. Parameters must agree to 1e-9. Where there are several experts, the one with the highest mean return is
-    taken. Files that are truncated, foreign or another family's are passed over; nothing read is executed.
+    Only experts with the family's own settings count, or with those and ``overrides``. Parameters must agree to 1e-9. Where there are several
+    experts, the one with the highest mean return is taken. Files that are truncated, foreign or another family's
+    are passed over; nothing read is executed.
 
     Args:
         family: the task.
@@ -374,16 +355,15 @@ def cached_experts(
         InputError: no variants, or one out of bounds.
     """
     variants = _checked_variants(family, variants_TP)
-    published = expert_settings(family)
+    settings = expert_settings(family, overrides)
     read = (_read(path, family) for path in sorted(_folder(Path(root), family).glob("*.json")))
-    records = [record for record in read if record is not None and record["settings"] == published]
+    records = [record for record in read if record is not None and record["settings"] == settings]
     if seed is not None:
         records = [record for record in records if record["seed"] == seed]
 
     def fits(record: Record, variant: Mapping[str, float]) -> bool:
         return all(
-            math.isclose(record["parameters"][name], variant[name], rel_tol=1e-9, abs_tol=1e-9)
-            for name in variant
+            math.isclose(record["parameters"][name], variant[name], rel_tol=1e-9, abs_tol=1e-9) for name in variant
         )
 
     found = [[record for record in records if fits(record, variant)] for variant in variants]
@@ -394,9 +374,7 @@ def _checked_variants(family: Family, variants_TP: np.ndarray) -> list[dict[str,
     variants_TP = np.asarray(variants_TP, dtype=np.float64)
     if variants_TP.ndim != 2 or not len(variants_TP) or variants_TP.shape[1] != len(family.names):
         width = len(family.names)
-        raise InputError(
-            f"variants of shape {variants_TP.shape}: must be (T, {width}) with T >= 1; ask for 1 or more"
-        )
+        raise InputError(f"variants of shape {variants_TP.shape}: must be (T, {width}) with T >= 1; ask for 1 or more")
     return [family.variant(**variant) for variant in family.untable(variants_TP)]
 
 
@@ -502,9 +480,7 @@ def _train(job: _Job) -> None:
     family = resolve(job.reference)
     expert = make_expert(family, job.parameters, job.settings, job.seed)
     began = time.perf_counter()
-    expert.learn(
-        job.settings["total_timesteps"], callback=None if _counter is None else _CountSteps(_counter)
-    )
+    expert.learn(job.settings["total_timesteps"], callback=None if _counter is None else _CountSteps(_counter))
     seconds = time.perf_counter() - began
     normaliser = expert.get_vec_normalize_env()
     scales = None

@@ -98,9 +98,7 @@ def _dots(axes: Axes, split: str, x: np.ndarray, y: np.ndarray, label: str) -> A
     return axes.scatter(x, y, color=colour, marker=marker, label=label, zorder=3, clip_on=False, **looks)
 
 
-def draw_return_over_parameters(
-    family: Family, points: Mapping[str, Curve], sweeps: Mapping[str, Curve]
-) -> Figure:
+def draw_return_over_parameters(family: Family, points: Mapping[str, Curve], sweeps: Mapping[str, Curve]) -> Figure:
     """As ``return_over_parameters``, without saving."""
     count = len(family.parameters)
     columns = 2 if count == 4 else min(3, count)
@@ -177,9 +175,7 @@ def draw_heat_map(
         if other.name in held_out
     )
     if all(name in held_out for name in names) and crossed:
-        handles.append(
-            box([held_out[name] for name in names], (0, (2, 1.2)), "combination: never trained on")
-        )
+        handles.append(box([held_out[name] for name in names], (0, (2, 1.2)), "combination: never trained on"))
     at = [family[name].default for name in names]
     if all(grid.min() <= value <= grid.max() for grid, value in zip(grids, at, strict=True)):
         star: dict[str, Any] = {"marker": "*", "markersize": 13, "linestyle": "none", "color": INK}
@@ -261,9 +257,7 @@ def draw_return_over_distance(family: Family, distance_T: np.ndarray, returns_T:
             handles.append(_dots(axes, split, distance_T[rows], returns_T[rows], label))
     # what lies inside the box is a bin of its own; the others hold about as many variants each
     ordered = outside[np.argsort(distance_T[outside], kind="stable")]
-    bins = [
-        rows for rows in (inside, *np.array_split(ordered, max(1, min(6, len(ordered) // 8)))) if len(rows)
-    ]
+    bins = [rows for rows in (inside, *np.array_split(ordered, max(1, min(6, len(ordered) // 8)))) if len(rows)]
     means = np.array([[distance_T[rows].mean(), returns_T[rows].mean()] for rows in bins]).reshape(-1, 2)
     ends = [stratified_bootstrap(returns_T[rows, None], np.mean) for rows in bins]
     errors = np.maximum(np.abs(np.reshape(ends, (-1, 2)) - means[:, 1:]), 0).T
@@ -309,9 +303,7 @@ def gif_bytes(frames: Sequence[np.ndarray], fps: float) -> bytes:
     # Pillow compares colours by their upper six bits; with the lower two gone its answer is exact
     coarse = Image.new("P", (1, 1))
     coarse.putpalette((palette & 0xFC).tobytes())
-    images = [
-        Image.fromarray(frame & 0xFC).quantize(palette=coarse, dither=Image.Dither.NONE) for frame in shown
-    ]
+    images = [Image.fromarray(frame & 0xFC).quantize(palette=coarse, dither=Image.Dither.NONE) for frame in shown]
     for image in images:
         image.putpalette(palette.tobytes())
     ends = [min((i + 1) * stride, len(frames)) for i in range(len(shown))]

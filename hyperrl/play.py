@@ -14,9 +14,7 @@ FRAMES = 150
 """At most so many frames are kept, evenly spaced."""
 
 
-def play_episode(
-    policy: Policy, seed: int = 0, frames: int = FRAMES
-) -> tuple[list[np.ndarray], float, float]:
+def play_episode(policy: Policy, seed: int = 0, frames: int = FRAMES) -> tuple[list[np.ndarray], float, float]:
     """One greedy episode on the policy's own variant.
 
     Returns:
@@ -25,6 +23,8 @@ def play_episode(
     Raises:
         InputError: the family has no renderer, or the seed is below 0.
     """
+    if policy.family.twin is None:
+        raise InputError(f"family {policy.family.name!r} has no renderer; give it a `twin` to draw its episodes")
     if seed < 0:
         raise InputError(f"seed={seed}: must be 0 or more; choose another")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # frames need no display

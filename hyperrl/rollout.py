@@ -92,9 +92,7 @@ def collect(
     return Rollout(*(torch.stack(column) for column in zip(*rows, strict=True))), obs
 
 
-def greedy(
-    agent: Agent, family: Family, variants_TP: np.ndarray, device: torch.device
-) -> Callable[[Tensor], Tensor]:
+def greedy(agent: Agent, family: Family, variants_TP: np.ndarray, device: torch.device) -> Callable[[Tensor], Tensor]:
     """The most probable actions of the policies generated for variants (T, P).
 
     Returns:

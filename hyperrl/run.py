@@ -61,9 +61,7 @@ def read_settings(folder: Path, family: Family | None = None) -> tuple[Config, F
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise damaged
     if content.get("format") != checkpoint.FORMAT:
-        raise InputError(
-            f"{path}: format {content.get('format')}, this version reads {checkpoint.FORMAT}; train again"
-        )
+        raise InputError(f"{path}: format {content.get('format')}, this version reads {checkpoint.FORMAT}; train again")
     settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in content["config"].items()
     }

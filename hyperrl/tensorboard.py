@@ -58,9 +58,7 @@ class RunLog:
             if matrix.shape[1] > 1:
                 header = [*names, "variant"]
                 rows = [[*row, str(i)] for i, row in enumerate(labels)]
-                self.writer.add_embedding(
-                    matrix, rows, metadata_header=header, tag=tag, global_step=trainer.steps
-                )
+                self.writer.add_embedding(matrix, rows, metadata_header=header, tag=tag, global_step=trainer.steps)
         settings = {
             name: value if isinstance(value, bool | int | float | str) else str(value)
             for name, value in asdict(trainer.config).items()

@@ -80,9 +80,7 @@ class Trainer:
         self.family, self.config = family, config
         self.device = pick_device(config.device)
         self.agent = build_agent(family, config, self.device)
-        self.env = VariantVectorEnv(
-            family, self._fresh_variants(0), config.copies, self.device, seed=config.seed
-        )
+        self.env = VariantVectorEnv(family, self._fresh_variants(0), config.copies, self.device, seed=config.seed)
         self.obs, _ = self.env.reset()
         self.to_env = to_env_units(family.action_space, self.device)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
@@ -198,9 +196,7 @@ class Trainer:
         context_TC = self.context()
         learning_rate = self.optimiser.param_groups[0]["lr"]
         # filled on the device: torch.tensor would copy from the host, and wait for it
-        rate = torch.full(
-            (), config.learning_rate * (1 - self.iteration / config.iterations), device=self.device
-        )
+        rate = torch.full((), config.learning_rate * (1 - self.iteration / config.iterations), device=self.device)
         active = torch.ones((), device=self.device)
         samples = batch.obs_TNO.shape[1]
         history = []

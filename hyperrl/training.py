@@ -75,7 +75,8 @@ def train(
         The run, with the agent that did best on the validation variants.
 
     Raises:
-        InputError: a setting is wrong, or the folder already holds a run and ``resume`` is false.
+        InputError: a setting is wrong, the folder already holds a run and ``resume`` is false, or the training
+            diverged.
         Interrupted: Ctrl-C; the run can be resumed.
     """
     known = family if isinstance(family, Family) else resolve(family)
@@ -149,6 +150,11 @@ def _loop(trainer: Trainer, progressed: Progressed, folder: Path, quiet: bool) -
     with _stop_on_interrupt() as stop, _progress_bar(config, quiet) as advance, log:
         while trainer.iteration < config.iterations:
             metrics = trainer.iterate()
+            if not np.isfinite(metrics["train/loss"]):
+                raise InputError(
+                    f"loss={metrics['train/loss']} after {trainer.steps:,} steps: the training has diverged; "
+                    "choose a lower learning_rate, or mend the family's physics"
+                )
             metrics["time/fps"] = (trainer.steps - first) / (time.monotonic() - started)
             if trainer.iteration in evaluated:
                 metrics |= held_out.play(trainer, progressed)
@@ -250,9 +256,7 @@ def _progress_bar(config: Config, quiet: bool) -> Iterator[Any]:
                 shown = metrics["rollout/ep_rew_mean"]
             bar.update(task, completed=steps, speed=metrics["time/fps"], score=shown)
             if not quiet and bar.disable and "eval/mean_reward" in metrics:
-                line = (
-                    f"{steps:>12,} of {total:,} steps  {metrics['time/fps']:,.0f} steps/s  return {shown:.1f}"
-                )
+                line = f"{steps:>12,} of {total:,} steps  {metrics['time/fps']:,.0f} steps/s  return {shown:.1f}"
                 console.print(f"{line}  validation {metrics['eval/mean_reward']:.1f}", highlight=False)
 
         yield advance

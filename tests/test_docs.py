@@ -63,9 +63,7 @@ def test_own_family_is_15_lines(tank):
 
 
 def test_own_family_trains(tank, tmp_path):
-    run = hyperrl.train(
-        str(tank), run=tmp_path / "run", steps=65_536, evaluations=1, device="cpu", quiet=True
-    )
+    run = hyperrl.train(str(tank), run=tmp_path / "run", steps=65_536, evaluations=1, device="cpu", quiet=True)
     family = run.family
     table_TP = family.variants("interpolation", 16)
     random, _ = episode_returns(family, table_TP, random_actions(family), 10)
@@ -92,9 +90,7 @@ def test_the_python_example_runs(tmp_path, monkeypatch):
     code = block_with(ROOT / "README.md", "evaluate_policy(")
     # the same calls, in a moment
     short = 'device="cpu", quiet=True, steps=512, variants=4, copies=2, rollout=16, evaluations=1'
-    code = code.replace("seed=0)  #", f"seed=0, {short})  #").replace(
-        "n_eval_episodes=10", "n_eval_episodes=1"
-    )
+    code = code.replace("seed=0)  #", f"seed=0, {short})  #").replace("n_eval_episodes=10", "n_eval_episodes=1")
     assert short in code
     names = {}
     exec(code, names)
@@ -146,9 +142,7 @@ def test_files_that_are_named_exist(page):
 
 
 def test_architecture_lists_every_file_of_the_rooms():
-    (listing,) = [
-        block for block in blocks(ROOT / "docs" / "architecture.md", "") if block.startswith("envs/\n")
-    ]
+    (listing,) = [block for block in blocks(ROOT / "docs" / "architecture.md", "") if block.startswith("envs/\n")]
     listed, room = {name: [] for name in ROOMS}, ""
     for line in listing.splitlines():
         if line.endswith("/"):

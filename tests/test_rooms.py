@@ -15,9 +15,7 @@ from hyperrl.envs import registry
 ROOT = Path(__file__).parents[1]
 ROOMS = ("envs", "agents", "hyperrl")
 FILES = {room: sorted((ROOT / room).glob("*.py")) for room in ROOMS}
-OUTSIDE = [
-    path for folder in ("tests", "examples", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))
-]
+OUTSIDE = [path for folder in ("tests", "examples", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def imports(path: Path) -> list[str]:
@@ -46,9 +44,7 @@ def test_every_room_is_read():
 
 @pytest.mark.parametrize("path", FILES["envs"], ids=relative)
 def test_envs_knows_only_itself(path):
-    foreign = [
-        name for name in imports(path) if within(name, ("hyperrl",)) and not within(name, ("hyperrl.envs",))
-    ]
+    foreign = [name for name in imports(path) if within(name, ("hyperrl",)) and not within(name, ("hyperrl.envs",))]
     assert [name for name in foreign if name != "hyperrl"] == [], (
         "envs/ stands on the ground: it may import hyperrl.envs only"
     )
@@ -60,14 +56,10 @@ def test_agents_knows_only_itself(path):
     names = imports(path)
     foreign = [name for name in names if within(name, ("hyperrl",)) and not within(name, ("hyperrl.agents",))]
     assert foreign == [], "agents/ stands on the ground: it may import hyperrl.agents only"
-    assert [name for name in names if within(name, ("gymnasium", "gym", "mujoco"))] == [], (
-        "agents/ never names a task"
-    )
+    assert [name for name in names if within(name, ("gymnasium", "gym", "mujoco"))] == [], "agents/ never names a task"
 
 
-@pytest.mark.parametrize(
-    "path", [*FILES["envs"], *FILES["agents"], *FILES["hyperrl"], *OUTSIDE], ids=relative
-)
+@pytest.mark.parametrize("path", [*FILES["envs"], *FILES["agents"], *FILES["hyperrl"], *OUTSIDE], ids=relative)
 def test_rooms_are_imported_as_parts_of_hyperrl(path):
     wrong = [name for name in imports(path) if within(name, ("envs", "agents"))]
     assert wrong == [], "import hyperrl.envs and hyperrl.agents: other packages install a top-level agents"
@@ -95,9 +87,7 @@ def test_hyperrl_names_no_arm_and_no_family(path):
         }
     named = {*ARMS, *registry.families()}
     found = [
-        f"line {node.lineno}: {node.value!r}"
-        for node in string_constants(tree, skip=defaults)
-        if node.value in named
+        f"line {node.lineno}: {node.value!r}" for node in string_constants(tree, skip=defaults) if node.value in named
     ]
     assert found == [], "arms and families are looked up in ARMS and the registry, never named in shared code"
     arms = {f"hyperrl.agents.{name}" for name in ARMS}
@@ -122,9 +112,7 @@ def test_the_wheel_holds_every_file_of_the_rooms():
     for room in ROOMS:
         for folder, _, files in os.walk(ROOT / room, followlinks=False):
             python = [file for file in files if file.endswith(".py")]
-            assert not python or Path(folder) == ROOT / room, (
-                f"{folder}: rooms are flat; packages does not list it"
-            )
+            assert not python or Path(folder) == ROOT / room, f"{folder}: rooms are flat; packages does not list it"
 
 
 @pytest.mark.parametrize("room", ["envs", "agents"])

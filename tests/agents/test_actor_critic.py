@@ -42,9 +42,7 @@ def test_grouped_mlp_equals_vmap_and_a_loop_over_plain_networks(variants, sample
 
     grouped = grouped_mlp(list(stacked.values()), x_TNI, activation)
     looped = torch.stack([network(x_NI) for network, x_NI in zip(networks, x_TNI, strict=True)])
-    mapped = vmap(lambda parameters, x_NI: functional_call(networks[0], (parameters, {}), (x_NI,)))(
-        stacked, x_TNI
-    )
+    mapped = vmap(lambda parameters, x_NI: functional_call(networks[0], (parameters, {}), (x_NI,)))(stacked, x_TNI)
     assert not buffers
     assert grouped.shape == (variants, samples, sizes[-1])
     torch.testing.assert_close(grouped, looped, **CLOSE)
@@ -92,9 +90,7 @@ def test_sampled_actions_follow_their_probabilities():
 def test_sampled_actions_have_the_means_and_deviations_of_their_gaussian():
     mean_TNA = torch.tensor([[[3.0, -1.0]]]).expand(1, 20_000, 2)
     log_std_T1A = torch.tensor([[[math.log(0.5), math.log(2.0)]]])
-    action_TNA = sample(
-        action_distribution(CONTINUOUS, mean_TNA, log_std_T1A), torch.Generator().manual_seed(0)
-    )
+    action_TNA = sample(action_distribution(CONTINUOUS, mean_TNA, log_std_T1A), torch.Generator().manual_seed(0))
     assert action_TNA.shape == (1, 20_000, 2)
     torch.testing.assert_close(action_TNA.mean((0, 1)), torch.tensor([3.0, -1.0]), rtol=0, atol=0.05)
     torch.testing.assert_close(action_TNA.std((0, 1)), torch.tensor([0.5, 2.0]), rtol=0.02, atol=0)
@@ -152,9 +148,7 @@ def test_normaliser_holds_the_mean_and_variance_of_everything_it_has_seen():
 def test_normalised_observations_by_hand():
     """Of 1, 3, 5 and 7 the mean is 4 and the variance 5."""
     normaliser = Normaliser(1)
-    normaliser.update(
-        torch.tensor([1.0, 3, 5, 7]).view(2, 2, 1, 1), torch.tensor([0.0, 4, 0, 4]).view(2, 2, 1)
-    )
+    normaliser.update(torch.tensor([1.0, 3, 5, 7]).view(2, 2, 1, 1), torch.tensor([0.0, 4, 0, 4]).view(2, 2, 1))
     seen = normaliser(torch.tensor([[4.0], [4 + 5**0.5], [1000], [-1000]]))
     torch.testing.assert_close(seen, torch.tensor([[0.0], [1], [10], [-10]]))
     assert normaliser.value_scale.item() == pytest.approx(2.0)

@@ -18,9 +18,7 @@ on_every_device = pytest.mark.parametrize(
         "cpu",
         pytest.param(
             "cuda",
-            marks=pytest.mark.skipif(
-                not torch.cuda.is_available(), reason="PyTorch finds no CUDA device here"
-            ),
+            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA device here"),
         ),
     ],
 )
@@ -28,9 +26,7 @@ on_every_device = pytest.mark.parametrize(
 
 @pytest.fixture(params=["discrete", "continuous"])
 def spec(request):
-    return AgentSpec(
-        OBS, A, request.param == "discrete", C, hidden=(16, 8), log_std=-0.5, generator_hidden=(12,)
-    )
+    return AgentSpec(OBS, A, request.param == "discrete", C, hidden=(16, 8), log_std=-0.5, generator_hidden=(12,))
 
 
 def build(arm, spec, seed=0, device="cpu"):
@@ -46,11 +42,7 @@ def inputs(device="cpu"):
 def outputs(agent, context_TC, obs_TNO):
     """Everything that an arm answers: the distribution's numbers and the values."""
     distribution, value_TN = agent(agent.generate(context_TC), obs_TNO)
-    policy = (
-        distribution.logits
-        if agent.spec.discrete
-        else torch.cat([distribution.mean, distribution.stddev], dim=2)
-    )
+    policy = distribution.logits if agent.spec.discrete else torch.cat([distribution.mean, distribution.stddev], dim=2)
     return policy, value_TN
 
 
@@ -193,12 +185,8 @@ def learn(arm, spec, context_TC, play, iterations, copies=32, gamma=0.9):
         last[-1] = True
         next_value_STE = torch.cat([value_STE[1:], torch.full_like(value_STE[:1], 1e6)])
         advantage_STE = gae(reward_STE, value_STE, next_value_STE, last, last, gamma, 0.95)
-        advantage_TN, return_TN = (
-            x.transpose(0, 1).flatten(1) for x in (advantage_STE, advantage_STE + value_STE)
-        )
-        advantage_TN = (advantage_TN - advantage_TN.mean(1, keepdim=True)) / (
-            advantage_TN.std(1, keepdim=True) + 1e-6
-        )
+        advantage_TN, return_TN = (x.transpose(0, 1).flatten(1) for x in (advantage_STE, advantage_STE + value_STE))
+        advantage_TN = (advantage_TN - advantage_TN.mean(1, keepdim=True)) / (advantage_TN.std(1, keepdim=True) + 1e-6)
         batch = Batch(obs_TNO, action, log_prob_TN, advantage_TN, return_TN, torch.ones(variants, 1))
         for _ in range(4):
             distribution, value_TN = agent(agent.generate(context_TC), obs_TNO)
@@ -266,9 +254,7 @@ def test_probe_continuous_actions_reach_each_variants_optimum():
     """The optimum is half of observation times variant."""
     agent = learn("hyper", small(False, 1), CONFLICT_TC, conflicting_bandit(False), iterations=80)
     distribution, _ = agent(agent.generate(CONFLICT_TC), PROBE_TNO)
-    torch.testing.assert_close(
-        distribution.mode[..., 0], torch.tensor([[0.5, -0.5], [-0.5, 0.5]]), rtol=0, atol=0.15
-    )
+    torch.testing.assert_close(distribution.mode[..., 0], torch.tensor([[0.5, -0.5], [-0.5, 0.5]]), rtol=0, atol=0.15)
     assert distribution.stddev.max() < 0.4
 
 

@@ -90,18 +90,14 @@ def test_pendulums_action_space_follows_max_torque():
 
 @each_family
 def test_wrong_parameters_name_value_bound_and_remedy(family):
-    with pytest.raises(
-        InputError, match=f"^weight: unknown parameter of family '{family.name}'; choose from .*"
-    ):
+    with pytest.raises(InputError, match=f"^weight: unknown parameter of family '{family.name}'; choose from .*"):
         gymnasium.make(family.env_id, weight=1.0)
     for parameter in family.parameters:
         for value in (parameter.limits[0] - 1, parameter.limits[1] + 1, float("nan"), float("inf"), "heavy"):
             with pytest.raises(InputError) as error:
                 gymnasium.make(family.env_id, **{parameter.name: value})
             assert str(error.value).startswith(f"{parameter.name}={value}: must be ")
-            assert f"within {parameter.bounds} {parameter.unit} for family {family.name!r}" in str(
-                error.value
-            )
+            assert f"within {parameter.bounds} {parameter.unit} for family {family.name!r}" in str(error.value)
             assert str(error.value).endswith(f"the default is {parameter.default:g}")
 
 

@@ -29,10 +29,7 @@ def actions(env, n, seed=0):
 def rollout(env, action_steps):
     """Stack what ``step`` returns, with the last observation of each step."""
     steps = [env.step(action) for action in action_steps]
-    return [
-        torch.stack(column)
-        for column in zip(*[(*step[:4], step[4]["final_obs"]) for step in steps], strict=True)
-    ]
+    return [torch.stack(column) for column in zip(*[(*step[:4], step[4]["final_obs"]) for step in steps], strict=True)]
 
 
 def assert_same(left, right):

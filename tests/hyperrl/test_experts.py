@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -214,10 +215,12 @@ def test_train_once_then_from_the_cache(tmp_path, monkeypatch):
     assert train_experts("cartpole", twice, tmp_path, seed=2, overrides=TINY) == [record, record]
     assert not trained
 
+    assert cached_experts(CARTPOLE, table, tmp_path) == [None]  # trained with other settings than the family's
+    cached = partial(cached_experts, overrides=TINY)
     near, other = table + 1e-12, CARTPOLE.table([{}])
-    assert cached_experts(CARTPOLE, np.concatenate([near, other]), tmp_path) == [record, None]
-    assert cached_experts(CARTPOLE, table, tmp_path, seed=0) == [None]
-    assert cached_experts(CARTPOLE, table, tmp_path / "none") == [None]
+    assert cached(CARTPOLE, np.concatenate([near, other]), tmp_path) == [record, None]
+    assert cached(CARTPOLE, table, tmp_path, seed=0) == [None]
+    assert cached(CARTPOLE, table, tmp_path / "none") == [None]
 
     better = record | {"seed": 3, "mean": record["mean"] + 1}
     (path.parent / "another.json").write_text(json.dumps(better))
@@ -226,10 +229,10 @@ def test_train_once_then_from_the_cache(tmp_path, monkeypatch):
     (path.parent / "empty.json").write_text(json.dumps(better | {"returns": []}))
     (path.parent / "nan.json").write_text(json.dumps(better | {"mean": math.nan}))
     (path.parent / "bytes.json").write_bytes(b"\xff\xfe\x00")
-    assert cached_experts(CARTPOLE, table, tmp_path) == [better]
+    assert cached(CARTPOLE, table, tmp_path) == [better]
 
     path.write_text(path.read_text()[:-40])
-    assert cached_experts(CARTPOLE, table, tmp_path, seed=2) == [None]
+    assert cached(CARTPOLE, table, tmp_path, seed=2) == [None]
     with pytest.raises(AssertionError):  # nothing is trained by the stand-in
         train_experts("cartpole", table, tmp_path, seed=2, overrides=TINY)
     assert [job.key for job in trained] == [path.stem]

@@ -27,9 +27,7 @@ def legend(figure):
 
 
 def points(family):
-    splits = {
-        split: family.variants(split, 12) for split in ("interpolation", "extrapolation", "combination")
-    }
+    splits = {split: family.variants(split, 12) for split in ("interpolation", "extrapolation", "combination")}
     return {split: (variants_TP, RNG.uniform(9, 500, 12)) for split, variants_TP in splits.items()}
 
 
@@ -52,9 +50,7 @@ def write_all(folder):
     variants_TP = CARTPOLE.variants("extrapolation", 40)
     distance_T = CARTPOLE.distance(variants_TP)
     return [
-        figures.return_over_parameters(
-            CARTPOLE, points(CARTPOLE), sweeps(CARTPOLE), folder / "parameters.png"
-        ),
+        figures.return_over_parameters(CARTPOLE, points(CARTPOLE), sweeps(CARTPOLE), folder / "parameters.png"),
         figures.heat_map(CARTPOLE, *heat(), folder / "heat.png"),
         figures.learning_curves(CARTPOLE, curves(), folder / "curves.png"),
         figures.return_over_distance(CARTPOLE, distance_T, RNG.uniform(9, 500, 40), folder / "distance.png"),
@@ -78,9 +74,7 @@ def test_threads_draw_what_one_draws_and_pyplot_stays_out(tmp_path):
     """Four figures at once, each the same as the first to the bit."""
 
     def draw(number):
-        path = figures.heat_map(
-            CARTPOLE, *heat(returns=np.arange(35.0).reshape(7, 5)), tmp_path / f"{number}.png"
-        )
+        path = figures.heat_map(CARTPOLE, *heat(returns=np.arange(35.0).reshape(7, 5)), tmp_path / f"{number}.png")
         return path.read_bytes()
 
     with ThreadPoolExecutor(4) as pool:
@@ -155,13 +149,9 @@ def test_heat_map_outlines_what_was_trained_on():
     title = axes.get_title().replace("\N{NO-BREAK SPACE}", " ")
     assert title == "others at their defaults: masscart 1 kg, masspole 0.1 kg, force_mag 10 N"
     mesh = axes.collections[0]
-    np.testing.assert_array_equal(
-        np.reshape(mesh.get_array(), (5, 7)), returns.T
-    )  # row by row from the bottom
+    np.testing.assert_array_equal(np.reshape(mesh.get_array(), (5, 7)), returns.T)  # row by row from the bottom
     boxes = {line.get_label(): line.get_xydata() for line in axes.lines}
-    assert (
-        list(boxes) == legend(figure)[:3] == ["training ranges", "combination: never trained on", "default"]
-    )
+    assert list(boxes) == legend(figure)[:3] == ["training ranges", "combination: never trained on", "default"]
     ends = [(*box.min(0), *box.max(0)) for box in boxes.values()]
     assert ends == [(5, 0.25, 15, 1), (11.5, 0.25, 15, 0.5), (9.8, 0.5, 9.8, 0.5)]
 

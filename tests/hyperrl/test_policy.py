@@ -70,9 +70,7 @@ def test_a_run_hands_out_policies(tiny_run):
     policy = tiny_run.policy(gravity=12, length="0.8")
     assert policy.parameters == {**tiny_run.family.defaults, "gravity": 12.0, "length": 0.8}
     obs = OBSERVATIONS["cartpole"]
-    expected = greedy(
-        tiny_run.agent, tiny_run.family, tiny_run.family.table([{"gravity": 12, "length": 0.8}]), CPU
-    )
+    expected = greedy(tiny_run.agent, tiny_run.family, tiny_run.family.table([{"gravity": 12, "length": 0.8}]), CPU)
     action, _ = policy.predict(obs, deterministic=True)
     np.testing.assert_array_equal(action, expected(torch.as_tensor(obs, dtype=torch.float32)).numpy())
     with pytest.raises(InputError, match=r"length=-1\.0: must be within \(0, 10\] m for family 'cartpole'"):
@@ -98,9 +96,7 @@ def test_agrees_with_the_batched_greedy_actions(shaken, name, agent):
 def test_weights_are_generated_once(tiny_run, monkeypatch):
     calls = []
     generate = tiny_run.agent.generate
-    monkeypatch.setattr(
-        tiny_run.agent, "generate", lambda context: calls.append(context) or generate(context)
-    )
+    monkeypatch.setattr(tiny_run.agent, "generate", lambda context: calls.append(context) or generate(context))
     policy = tiny_run.policy(gravity=12.0)
     assert len(calls) == 1
     for obs in OBSERVATIONS["cartpole"]:
@@ -135,9 +131,7 @@ def test_discrete_samples_have_the_right_distribution(policy_of):
     policy, count = policy_of("cartpole", scale=0.4), 20_000
     for obs in OBSERVATIONS["cartpole"][:3]:
         with torch.no_grad():
-            distribution, _ = policy._agent(
-                policy._weights_1D, torch.tensor(obs, dtype=torch.float32).view(1, 1, -1)
-            )
+            distribution, _ = policy._agent(policy._weights_1D, torch.tensor(obs, dtype=torch.float32).view(1, 1, -1))
         p = float(distribution.probs[0, 0, 1])
         assert 0.02 < p < 0.98
         action, _ = policy.predict(np.tile(obs, (count, 1)))
@@ -150,9 +144,7 @@ def test_continuous_samples_have_the_right_distribution(policy_of):
     obs = np.tile(OBSERVATIONS["pendulum"][0], (count, 1))
     mean = policy.predict(obs[0], deterministic=True)[0][0]
     with torch.no_grad():
-        distribution, _ = policy._agent(
-            policy._weights_1D, torch.tensor(obs[:1], dtype=torch.float32).view(1, 1, -1)
-        )
+        distribution, _ = policy._agent(policy._weights_1D, torch.tensor(obs[:1], dtype=torch.float32).view(1, 1, -1))
     std = 4 * float(distribution.stddev)  # in half-ranges of the torque's +-4 N m
     assert 4 * float(distribution.mean) == pytest.approx(mean, abs=1e-5)
     assert 0.3 < std < 0.8

@@ -78,9 +78,7 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_weights(tmp_path):
         kills += process.wait() == -signal.SIGKILL
     assert kills >= 2
     subprocess.run(command, check=True)
-    straight, resumed = (
-        checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("straight", "killed")
-    )
+    straight, resumed = (checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("straight", "killed"))
     assert equal(straight, resumed)
 
 

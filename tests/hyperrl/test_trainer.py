@@ -122,6 +122,19 @@ def test_variants_are_resampled_in_turn(make_trainer):
     assert not family.is_held_out(table_TP).any()
 
 
+def test_every_iteration_but_the_first_resamples_before_it_plays(make_trainer):
+    trainer = make_trainer(lifetime=1)
+    played = []
+    collect = trainer.collect
+    trainer.collect = lambda: played.append(trainer.env.variants_TP.clone()) or collect()
+    start = trainer.env.variants_TP.clone()
+    for _ in range(3):
+        trainer.iterate()
+    assert torch.equal(played[0], start)
+    assert (played[1] != played[0]).all()
+    assert (played[2] != played[1]).all()
+
+
 def test_the_context_is_that_of_the_variants_now(make_trainer):
     trainer = make_trainer(lifetime=1)
     before = trainer.context()
@@ -130,10 +143,7 @@ def test_the_context_is_that_of_the_variants_now(make_trainer):
     assert (trainer.context() != before).all()
     rows = trainer.family.untable(trainer.env.variants_TP.numpy().astype(np.float64))
     expected = [
-        [
-            (row[p.name] - sum(p.train) / 2) / ((p.train[1] - p.train[0]) / 2)
-            for p in trainer.family.parameters
-        ]
+        [(row[p.name] - sum(p.train) / 2) / ((p.train[1] - p.train[0]) / 2) for p in trainer.family.parameters]
         for row in rows
     ]
     centred = [0, 1, 2, 5, 6]  # masspole's range spans a decade: its logarithm and reciprocal come after it
@@ -171,9 +181,7 @@ def test_estimate_equals_a_loop_over_copies(make_trainer, shaken, family, limit,
         advantage_SE, return_SE = np.zeros((S, E)), np.zeros((S, E))
         for e in range(E):
             with torch.no_grad():
-                _, next_value = trainer.agent(
-                    weights_TD[t : t + 1], rollout.next_obs_STEO[:, t, e].unsqueeze(0)
-                )
+                _, next_value = trainer.agent(weights_TD[t : t + 1], rollout.next_obs_STEO[:, t, e].unsqueeze(0))
             next_value, value, reward, terminated, done = (
                 x.double().numpy()
                 for x in (
@@ -198,9 +206,7 @@ def test_estimate_equals_a_loop_over_copies(make_trainer, shaken, family, limit,
         np.testing.assert_allclose(batch.return_TN[t].view(S, E), return_SE, **order)
         np.testing.assert_allclose(batch.return_scale_T1[t, 0], scale, rtol=1e-4)
         torch.testing.assert_close(batch.obs_TNO[t].view(S, E, -1), rollout.obs_STEO[:, t])
-        torch.testing.assert_close(
-            batch.action_TN[t].view(S, E, -1), rollout.action_STE[:, t].reshape(S, E, -1)
-        )
+        torch.testing.assert_close(batch.action_TN[t].view(S, E, -1), rollout.action_STE[:, t].reshape(S, E, -1))
         torch.testing.assert_close(batch.log_prob_TN[t].view(S, E), rollout.log_prob_STE[:, t])
         residuals.append(advantage_SE)
         returns.append(return_SE)
@@ -211,9 +217,7 @@ def test_estimate_equals_a_loop_over_copies(make_trainer, shaken, family, limit,
 def test_the_value_of_a_cut_episode_counts_and_that_of_an_end_does_not(make_trainer):
     """By hand: one variant, one copy, value 2 everywhere, reward 1, gamma 0.5, lambda 0."""
     for terminates, expected in ((True, 1.0 - 2.0), (False, 1.0 + 0.5 * 2.0 - 2.0)):
-        trainer = make_trainer(
-            "cartpole", variants=1, copies=1, rollout=4, gamma=0.5, gae_lambda=0.0, minibatches=1
-        )
+        trainer = make_trainer("cartpole", variants=1, copies=1, rollout=4, gamma=0.5, gae_lambda=0.0, minibatches=1)
         rollout = trainer.collect()
         ends = torch.zeros(4, 1, 1, dtype=torch.bool)
         ends[1] = True
@@ -325,11 +329,7 @@ def test_gradients_are_clipped(make_trainer):
 def test_regularisers_pull_the_right_way(make_trainer, setting, coefficient, tag, sign):
     settings = {"learning_rate": 5e-3, "target_kl": 1e9, "steps": 128 * 20, "agent": "hyper"}
     without, with_it = (
-        [
-            trainer.iterate()[tag]
-            for trainer in [make_trainer(**settings, **{setting: value})]
-            for _ in range(6)
-        ]
+        [trainer.iterate()[tag] for trainer in [make_trainer(**settings, **{setting: value})] for _ in range(6)]
         for value in (0.0, coefficient)
     )
     assert sign * (with_it[-1] - without[-1]) > 0
@@ -370,9 +370,7 @@ def test_gradients_reach_the_generator(make_trainer):
     without_value = make_trainer(target_kl=1e9, value_coef=0.0)
     before = [parameter.detach().clone() for parameter in without_value.agent.value.parameters()]
     without_value.iterate()
-    assert all(
-        torch.equal(*pair) for pair in zip(before, without_value.agent.value.parameters(), strict=True)
-    )
+    assert all(torch.equal(*pair) for pair in zip(before, without_value.agent.value.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("agent", ARMS)
@@ -483,11 +481,7 @@ def test_a_short_training_on_cuda(tiny, tmp_path, family, agent):
     [
         *((name, 0, "1 or more") for name in ("steps", "variants", "copies", "rollout", "lifetime")),
         *((name, 0, "1 or more") for name in ("epochs", "minibatches", "evaluations")),
-        *(
-            (name, value, r"within \[0, 1\]")
-            for name in ("gamma", "gae_lambda")
-            for value in (-0.1, 1.1, math.nan)
-        ),
+        *((name, value, r"within \[0, 1\]") for name in ("gamma", "gae_lambda") for value in (-0.1, 1.1, math.nan)),
         *((name, 0.0, "above 0") for name in ("learning_rate", "clip", "target_kl", "max_grad_norm")),
         *((name, -1.0, "0 or more") for name in ("value_coef", "entropy_coef", "weight_norm_coef")),
         *((name, math.inf, "finite") for name in ("learning_rate", "clip", "value_coef", "log_std")),

@@ -1,0 +1,17 @@
+"""It learns."""
+
+import pytest
+
+import hyperrl
+from hyperrl.episodes import episode_returns, random_actions
+
+
+@pytest.mark.slow
+def test_the_hypernetwork_learns_cartpole_in_seconds(tmp_path):
+    run = hyperrl.train("cartpole", steps=200_000, run=tmp_path, device="cpu", quiet=True)
+    assert run.best["score"] >= 300
+    evaluation = run.evaluate(episodes=3)
+    family = run.family
+    random, _ = episode_returns(family, evaluation.variants_TP, random_actions(family), 3)
+    assert evaluation.means_T.mean() > 250
+    assert evaluation.means_T.min() > 3 * random.mean()
