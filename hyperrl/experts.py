@@ -341,15 +341,16 @@ def cached_experts(
 ) -> list[Record | None]:
     """The record of each variant's expert, or ``None`` where the cache has none.
 
-    Only experts with the family's own settings count, or with those and ``overrides``. Parameters must agree to 1e-9. Where there are several
-    experts, the one with the highest mean return is taken. Files that are truncated, foreign or another family's
-    are passed over; nothing read is executed.
+    Only experts trained with the family's own settings count. Parameters must agree to 1e-9. Where there are
+    several experts, the one with the highest mean return is taken. Files that are truncated, foreign or another
+    family's are passed over; nothing read is executed.
 
     Args:
         family: the task.
         variants_TP: variants (T, P) in SI units.
         root: folder of the cache; it need not exist.
         seed: of training; any where ``None``.
+        overrides: settings that replace the family's own, as for ``train_experts``.
 
     Raises:
         InputError: no variants, or one out of bounds.

@@ -165,6 +165,8 @@ def _loop(trainer: Trainer, progressed: Progressed, folder: Path, quiet: bool) -
             if last or stop() or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
                 if not progressed.agent:
                     held_out.keep(trainer, progressed)
+                if last:
+                    log.finish(trainer, held_out.variants["validation"], progressed)
                 log.flush()
                 _save(path, trainer, progressed)
                 saved = time.monotonic()
@@ -172,7 +174,6 @@ def _loop(trainer: Trainer, progressed: Progressed, folder: Path, quiet: bool) -
                 raise Interrupted(
                     f"stopped after {trainer.steps:,} of {config.iterations * config.iteration_steps:,} steps"
                 )
-        log.finish(trainer, held_out.variants["validation"], progressed)
 
 
 class HeldOut:

@@ -1,6 +1,7 @@
 """The meta-loop: each of its steps against a naive second way to the same numbers."""
 
 import math
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import hyperrl.trainer as trainer_module
 from hyperrl.agents import ARMS
 from hyperrl.config import Config
 from hyperrl.envs import InputError, registry
@@ -293,6 +295,22 @@ def test_target_kl_voids_the_rest_of_the_update(make_trainer, target_kl, all_cou
         assert moved == [True] * count + [False] * (16 - count)
         assert metrics["train/active"] == pytest.approx(count / 16)
         assert count == 16 if all_count else 1 <= count < 8
+
+
+def test_an_update_voided_once_stays_void(make_trainer, monkeypatch):
+    trainer = make_trainer(target_kl=0.02)
+    divergences = iter([0.0, 0.03, 0.031, *[0.0] * 13])  # the bound is 1.5 times the target
+    loss = trainer_module.ppo_loss
+    monkeypatch.setattr(
+        trainer_module,
+        "ppo_loss",
+        lambda *arguments: loss(*arguments)._replace(approx_kl=torch.tensor(next(divergences))),
+    )
+    seen = spied_steps(trainer)
+    metrics = trainer.iterate()
+    moved = [not torch.equal(a, b) for a, b in pairwise(seen.parameters)]
+    assert moved == [True, True] + [False] * 14
+    assert metrics["train/active"] == pytest.approx(2 / 16)
 
 
 def test_the_learning_rate_falls_to_nothing(make_trainer):
