@@ -20,7 +20,7 @@ demo: install
 	@echo "Learning curves, weights, hparams: $(BIN)/tensorboard --logdir runs   (then open http://localhost:6006)"
 
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
 check: install
 	$(BIN)/ruff check .

@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/demo"))
     run = hyperrl.load(parser.parse_args().run)
     PICTURES.mkdir(parents=True, exist_ok=True)
-    shutil.copy(run.folder / "figures" / "return_over_parameters.png", PICTURES / "cartpole.png")
+    shutil.copy(run.folder / "figures" / "learning_curves.png", PICTURES / "cartpole.png")
     columns = []
     for parameters in VARIANTS:
         frames, fps, total = play_episode(run.policy(**parameters), seed=3)

@@ -19,8 +19,6 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("envs", "agents", "hyperrl")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "runs" / "README.md"]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
-PENDING = {"docs/pictures/cartpole.png"}
-"""Results that benchmarks/ is still to write."""
 NOT_HERE = {"tank.py", "train.py"}
 """The reader's own file, and the module of the first sketch that docs/architecture.md says is not there."""
 
@@ -130,7 +128,7 @@ def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
     files = [link.partition("#")[0] for link in links if not re.match(r"\w+://", link)]
     missing = [file for file in files if file and not (page.parent / file).exists()]
-    assert set(missing) <= PENDING
+    assert missing == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
