@@ -85,3 +85,9 @@ def ppo_loss(distribution: Distribution, value_TN: Tensor, batch: Batch, clip: f
         approx_kl=approx_kl,
         clip_fraction=clip_fraction,
     )
+
+
+def weight_statistics(weights_TD: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean squared norm of generated weights, and their variance across variants summed over D: two scalars."""
+    centred_TD = weights_TD - weights_TD.mean(0)
+    return weights_TD.square().sum(1).mean(), centred_TD.square().sum(1).mean()

@@ -10,7 +10,7 @@ from gymnasium.spaces import Discrete
 from torch import Tensor, nn
 
 from hyperrl.agents import ARMS, AgentSpec
-from hyperrl.agents.ppo import Batch, gae, ppo_loss
+from hyperrl.agents.ppo import Batch, gae, ppo_loss, weight_statistics
 from hyperrl.config import Config
 from hyperrl.envs import Family, InputError, VariantVectorEnv
 from hyperrl.rollout import Rollout, collect, to_env_units
@@ -199,6 +199,8 @@ class Trainer:
         rate = torch.full((), config.learning_rate * (1 - self.iteration / config.iterations), device=self.device)
         active = torch.ones((), device=self.device)
         samples = batch.obs_TNO.shape[1]
+        # the backward pass of statistics that cost nothing would take a tenth of the update
+        regularised = bool(config.weight_norm_coef or config.diversity_coef)
         history = []
         for _ in range(config.epochs):
             order = torch.randperm(samples, generator=self.generator, device=self.device)
@@ -207,8 +209,7 @@ class Trainer:
                 weights_TD = self.agent.generate(context_TC)
                 distribution, value_TN = self.agent(weights_TD, minibatch.obs_TNO)
                 loss = ppo_loss(distribution, value_TN, minibatch, config.clip)
-                weight_norm = weights_TD.square().sum(1).mean()
-                diversity = (weights_TD - weights_TD.mean(0)).square().sum(1).mean()
+                weight_norm, diversity = weight_statistics(weights_TD if regularised else weights_TD.detach())
                 total = (
                     loss.policy
                     + config.value_coef * loss.value

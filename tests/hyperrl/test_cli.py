@@ -211,7 +211,7 @@ def test_resume_starts_or_finishes(cli, words):
 
 
 def test_an_own_family_from_a_file(cli, own_family):
-    settings = "--variants 16 --copies 4 --rollout 30 --steps 60e3 --evaluations 3 --learning-rate 3e-3"
+    settings = "--variants 16 --copies 4 --rollout 30 --steps 40e3 --evaluations 2 --learning-rate 3e-3"
     status, out, _ = cli("train", own_family, "--run", "run", "--device", "cpu", *settings.split())
     assert status == 0
     assert "validation" in out

@@ -22,7 +22,7 @@ SETTINGS = {
     "copies": 2,
     "rollout": 16,
     "lifetime": 3,
-    "steps": 4 * 2 * 16 * 40,
+    "steps": 4 * 2 * 16 * 24,
     "evaluations": 4,
     "device": "cpu",
 }
