@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 RUN ?= runs/demo
 
-.PHONY: install demo test check figures clean
+.PHONY: install demo test check clean
 
 install: .venv/installed
 

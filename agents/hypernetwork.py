@@ -47,3 +47,9 @@ class Hypernetwork(nn.Module):
         """Weights (T, D) as one tensor (T, *shape) a layer."""
         parts = weights_TD.split([shape.numel() for shape in self.shapes], dim=1)
         return [part.view(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+
+def weight_statistics(weights_TD: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean squared norm of what was generated, and its variance across variants summed over D: two scalars."""
+    centred_TD = weights_TD - weights_TD.mean(0)
+    return weights_TD.square().sum(1).mean(), centred_TD.square().sum(1).mean()

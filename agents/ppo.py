@@ -47,7 +47,7 @@ class Batch(NamedTuple):
     """Mean 0 and deviation 1 for each variant."""
     return_TN: Tensor
     return_scale_T1: Tensor
-    """Deviation of each variant's returns: the unit of its value error."""
+    """Unit of each variant's value error: the deviation of its returns and the family's, added as variances."""
 
     def take(self, rows_N: Tensor) -> Batch:
         """The given samples of every variant."""
@@ -85,9 +85,3 @@ def ppo_loss(distribution: Distribution, value_TN: Tensor, batch: Batch, clip: f
         approx_kl=approx_kl,
         clip_fraction=clip_fraction,
     )
-
-
-def weight_statistics(weights_TD: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean squared norm of generated weights, and their variance across variants summed over D: two scalars."""
-    centred_TD = weights_TD - weights_TD.mean(0)
-    return weights_TD.square().sum(1).mean(), centred_TD.square().sum(1).mean()

@@ -20,6 +20,7 @@ import numpy as np
 from common import save
 
 import hyperrl
+from hyperrl.config import Config
 from hyperrl.evaluate import evaluate
 
 FAMILIES = ("pendulum", "acrobot", "mountain_car_continuous", "mountain_car")
@@ -31,6 +32,9 @@ def judge(name: str, seed: int) -> dict[str, Any]:
     began = time.perf_counter()
     folder = Path("runs/benchmarks") / f"{name}-{seed}"
     run = hyperrl.train(name, seed=seed, run=folder, device="cpu", quiet=True, resume=True)
+    own = Config(family=name, seed=seed, device="cpu").updated(run.family.training)
+    if run.config != own:
+        raise SystemExit(f"{folder} was trained with other settings than the family's own; remove it")
     seconds = time.perf_counter() - began
     result: dict[str, Any] = {
         "seed": seed,
@@ -51,6 +55,8 @@ def judge(name: str, seed: int) -> dict[str, Any]:
     if known.any():
         result |= {
             "normalised": float(first.normalised_T.mean()),
+            "normalised_median": float(np.median(first.normalised_T)),
+            "normalised_worst": float(first.normalised_T.min()),
             "normalised_each": first.normalised_T.round(3).tolist(),
             "returns": first.means_T[known].round(1).tolist(),
             "expert_returns": first.expert_T[known].round(1).tolist(),
@@ -72,6 +78,8 @@ def main() -> None:
         normalised = [run["normalised"] for run in runs if "normalised" in run]
         summary = {
             "normalised_mean_over_seeds": float(np.mean(normalised)) if normalised else None,
+            "normalised_median_over_seeds": [run["normalised_median"] for run in runs if "normalised" in run],
+            "normalised_worst_variant": [run["normalised_worst"] for run in runs if "normalised" in run],
             "interpolation_mean": float(np.mean([run["splits"]["interpolation"]["mean"] for run in runs])),
             "solved_share": [run["splits"]["interpolation"]["solved"] for run in runs],
         }

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import hyperrl
-from hyperrl.figures import save_gif
+from hyperrl.figures import gif_bytes
 from hyperrl.play import play_episode
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
@@ -52,7 +52,7 @@ def main() -> None:
     for row in zip_longest(*columns):
         shown = [frame if frame is not None else column[-1] for frame, column in zip(row, columns, strict=True)]
         grids.append(np.concatenate([np.concatenate(shown[:3], axis=1), np.concatenate(shown[3:], axis=1)]))
-    save_gif(grids, PICTURES / "cartpole.gif", fps)
+    (PICTURES / "cartpole.gif").write_bytes(gif_bytes(grids, fps))
 
 
 if __name__ == "__main__":

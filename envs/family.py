@@ -26,8 +26,8 @@ class Parameter:
     """One physical or reward number of a task.
 
     Raises:
-        InputError: the ranges are not nested as ``train`` within ``wide`` within ``bounds``, or the default
-            lies outside ``bounds``.
+        InputError: a range is not two numbers, the ranges are not nested as ``train`` within ``wide`` within
+            ``bounds``, or the default lies outside ``bounds``.
     """
 
     name: str
@@ -46,11 +46,14 @@ class Parameter:
     """What the parameter is, in a few words."""
 
     def __post_init__(self) -> None:
+        for name in ("train", "wide"):
+            ends = _ends(f"parameter {self.name!r}: {name}", getattr(self, name))
+            object.__setattr__(self, name, ends)
         low, high = self.limits
         nested = low <= self.wide[0] <= self.train[0] < self.train[1] <= self.wide[1] <= high
         if not (self.name.isidentifier() and nested):
             raise InputError(
-                f"parameter {self.name!r}: train {self.train} must lie within wide {self.wide}, "
+                f"parameter {self.name!r}: train {_span(self.train)} must lie within wide {_span(self.wide)}, "
                 f"and wide within {self.bounds}; mend the ranges"
             )
         for value in (self.default, *self.train, *self.wide):
@@ -84,6 +87,19 @@ class Parameter:
             features.append(_scale(value_T.abs().log(), math.log(abs(low)), math.log(abs(high))))
             features.append(_scale(1 / value_T, 1 / low, 1 / high))
         return features
+
+
+def _ends(name: str, ends: Any) -> tuple[float, float]:
+    """A range as a tuple of two floats, whatever sequence it was given as."""
+    try:
+        low, high = map(float, ends)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}={ends!r}: must be two numbers, as in (0.5, 2)") from None
+    return low, high
+
+
+def _span(ends: tuple[float, float]) -> str:
+    return f"({ends[0]:g}, {ends[1]:g})"
 
 
 def _scale(value_T: Tensor, low: float, high: float) -> Tensor:
@@ -145,14 +161,16 @@ class Family:
         names = [parameter.name for parameter in self.parameters]
         if not names or len(set(names)) != len(names):
             raise InputError(f"family {self.name!r}: needs one or more parameters with different names, got {names}")
-        for name, (low, high) in self.held_out.items():
-            parameter = self[name]
-            if not parameter.train[0] <= low < high <= parameter.train[1]:
+        held_out = {name: _ends(f"family {self.name!r}: held_out {name}", ends) for name, ends in self.held_out.items()}
+        object.__setattr__(self, "held_out", held_out)
+        for name, (low, high) in held_out.items():
+            train = self[name].train
+            if not train[0] <= low < high <= train[1]:
                 raise InputError(
-                    f"family {self.name!r}: held_out {name}=({low:g}, {high:g}) must lie within its "
-                    f"training range {parameter.train}"
+                    f"family {self.name!r}: held_out {name}={_span((low, high))} must lie within its "
+                    f"training range {_span(train)}"
                 )
-        if self.held_out and all(tuple(ends) == tuple(self[name].train) for name, ends in self.held_out.items()):
+        if held_out and all(ends == self[name].train for name, ends in held_out.items()):
             raise InputError(f"family {self.name!r}: held_out leaves nothing to train on; make it smaller")
         for name in ("held_out", "training", "expert"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
@@ -168,6 +186,13 @@ class Family:
     def names(self) -> tuple[str, ...]:
         """Parameter names in the order of the columns of (T, P)."""
         return tuple(parameter.name for parameter in self.parameters)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The held-out splits that have variants, in the order of ``SPLITS``."""
+        wider = any(parameter.wide != parameter.train for parameter in self.parameters)
+        has = {"train": False, "extrapolation": wider, "combination": bool(self.held_out)}
+        return tuple(split for split in SPLITS if has.get(split, True))
 
     @property
     def defaults(self) -> dict[str, float]:
@@ -257,6 +282,8 @@ class Family:
         """
         if split not in SPLITS:
             raise InputError(f"split {split!r}: unknown; choose from {', '.join(SPLITS)}")
+        if split not in ("train", *self.splits):
+            raise InputError(f"split {split!r}: family {self.name!r} has no variants in it; choose another split")
         if n < 1:
             raise InputError(f"variants={n}: must be 1 or more; choose how many of the split")
         return self._draw(split, n, np.random.default_rng((0, SPLITS.index(split))))
@@ -266,13 +293,8 @@ class Family:
         if split == "combination":
             for name, ends in self.held_out.items():
                 low[self.names.index(name)], high[self.names.index(name)] = ends
-        empty = not self.held_out if split == "combination" else False
-        if split == "extrapolation":
-            empty = all(parameter.train == parameter.wide for parameter in self.parameters)
-        if empty:
-            raise InputError(f"split {split!r}: family {self.name!r} has no variants in it; choose another split")
         accepted = np.empty((0, len(self.names)))
-        while len(accepted) < n:
+        for _ in range(max(1000, n)):
             # rows come one after the other, so that a longer draw begins with a shorter one
             rows = rng.uniform(low, high, size=(256, len(low)))
             if split == "extrapolation":
@@ -282,7 +304,16 @@ class Family:
             else:
                 keep = ~self.is_held_out(rows)
             accepted = np.concatenate([accepted, rows[keep]])
-        return accepted[:n]
+            if len(accepted) >= n:
+                return accepted[:n]
+        raise InputError(
+            f"split {split!r}: family {self.name!r} has hardly any variants in it; "
+            f"make {'wide wider' if split == 'extrapolation' else 'held_out smaller'}"
+        )
+
+    def variant_action_space(self, variant: Mapping[str, float]) -> gymnasium.spaces.Box | gymnasium.spaces.Discrete:
+        """Actions of one copy of a variant: its twin's space, or the family's where there is no twin."""
+        return self.action_space if self.twin is None else self.twin(**variant).action_space
 
     @property
     def context_size(self) -> int:
@@ -297,6 +328,58 @@ class Family:
             for feature in parameter.features(value_T)
         ]
         return torch.stack(features, dim=1)
+
+    def check(self) -> None:
+        """Try the spaces and the physics: start, observe and step a few copies once, in float32.
+
+        Raises:
+            InputError: a space is of another kind, or a function raises, or answers in another shape or dtype
+                than it must.
+        """
+        space = self.action_space
+        if not (isinstance(self.observation_space, gymnasium.spaces.Box) and len(self.observation_space.shape) == 1):
+            raise InputError(f"family {self.name!r}: observation_space must be a Box of shape (O,)")
+        discrete = isinstance(space, gymnasium.spaces.Discrete) and space.start == 0
+        if not (discrete or (isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1)):
+            raise InputError(f"family {self.name!r}: action_space must be a Box of shape (A,), or a Discrete from 0")
+        # T and E equal no other size, so that a wrong broadcast cannot pass for a right one
+        T, E = sorted(set(range(2, 7)) - {self.draws, *self.observation_space.shape, *(space.shape or ())})[:2]
+        p = self.values(torch.as_tensor(self.variants("train", T), dtype=torch.float32))
+        if isinstance(space, gymnasium.spaces.Discrete):
+            action = torch.arange(T * E).view(T, E) % int(space.n)
+        else:
+            action = torch.zeros(T, E, *space.shape).clamp(torch.as_tensor(space.low), torch.as_tensor(space.high))
+
+        def call(name: str, function: Callable[..., Any], *given: Tensor) -> Any:
+            try:
+                return function(*given, p)
+            except Exception as error:
+                shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given)
+                raise InputError(
+                    f"family {self.name!r}: {name} raised {type(error).__name__}: {' '.join(str(error).split())}; "
+                    f"it got {shapes} and parameters {(T, 1)}, for T={T} variants and E={E} copies"
+                ) from None
+
+        def expect(what: str, got: Any, shape: tuple[int, ...], letters: str, dtype: torch.dtype) -> None:
+            if not isinstance(got, Tensor) or tuple(got.shape) != shape or got.dtype != dtype:
+                found = f"{tuple(got.shape)}, {got.dtype}" if isinstance(got, Tensor) else type(got).__name__
+                raise InputError(
+                    f"family {self.name!r}: {what} must be {letters} = {shape}, {dtype}, for T={T} variants and "
+                    f"E={E} copies; got {found}"
+                )
+
+        draws = torch.rand((T, E, self.draws), generator=torch.Generator().manual_seed(0))
+        state = call("start", self.start, draws)
+        size = state.shape[-1] if isinstance(state, Tensor) and state.ndim else 1
+        expect("start's state", state, (T, E, size), "(T, E, X)", torch.float32)
+        shape = (T, E, *self.observation_space.shape)
+        expect("observe's observation", call("observe", self.observe, state), shape, "(T, E, O)", torch.float32)
+        answer = call("step", self.step, state, action)
+        if not isinstance(answer, tuple | list) or len(answer) != 3:
+            raise InputError(f"family {self.name!r}: step must return (next state, reward, terminated)")
+        expect("step's next state", answer[0], (T, E, size), "(T, E, X)", torch.float32)
+        expect("step's reward", answer[1], (T, E), "(T, E)", torch.float32)
+        expect("step's terminated", answer[2], (T, E), "(T, E)", torch.bool)
 
     def values(self, variants_TP: Tensor) -> dict[str, Tensor]:
         """Variants (T, P) as what the physics takes: one tensor (T, 1) a parameter."""

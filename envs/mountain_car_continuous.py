@@ -76,7 +76,7 @@ family = Family(
     held_out={"gravity": (0.003, 0.00375), "power": (0.0018, 0.00225)},
     env_id="hyperrl/MountainCarContinuous-v0",
     twin=twin,
-    training={"steps": 400_000, "gamma": 0.9999, "rollout": 128, "lifetime": 16},
+    training={"steps": 400_000, "gamma": 0.9999, "rollout": 128},
     expert={
         "normalize": True,
         "n_envs": 1,

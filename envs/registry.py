@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 import gymnasium
@@ -34,15 +34,29 @@ def get(name: str) -> Family:
     """The registered family of that name.
 
     Raises:
-        InputError: no family has that name.
+        InputError: no family has that name, or what another package registered under it is none.
     """
     if name in _SHIPPED:
         return import_module(f"hyperrl.envs.{name}").family
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        return point.load()
+        return _load(point)
     raise InputError(
         f"family {name!r}: unknown; choose from {', '.join(families())}, a module:attribute or a path to a .py file"
     )
+
+
+def _load(point: EntryPoint) -> Family:
+    from hyperrl.envs.family import Family
+
+    where = f"family {point.name!r}: entry point {point.value!r} of another package"
+    try:
+        found = point.load()
+    except (Exception, SystemExit) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{where} cannot be loaded: {reason}; mend or uninstall that package") from None
+    if not isinstance(found, Family):
+        raise InputError(f"{where} is no hyperrl.envs.Family but a {type(found).__name__}; name the family there")
+    return found
 
 
 def register_envs() -> None:

@@ -57,13 +57,25 @@ class VariantEnv(gymnasium.Env[np.ndarray, Any]):
         return self.family.observe(state, self._values)[0, 0].numpy().astype(np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
-        """Draw a start."""
+        """Draw a start.
+
+        Raises:
+            InputError: there are options; none is supported.
+        """
+        if options:
+            raise InputError(f"options={options}: not supported; leave them out, and set parameters in the constructor")
         super().reset(seed=seed)
         draws = torch.as_tensor(self.np_random.random((1, 1, self.family.draws)))
         return self._observe(self.family.start(draws, self._values), None), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
-        """Take one action."""
+        """Take one action.
+
+        Raises:
+            InputError: the action is none of the discrete ones.
+        """
+        if isinstance(self.action_space, gymnasium.spaces.Discrete) and not self.action_space.contains(action):
+            raise InputError(f"action={action!r}: must be a whole number from 0 to {self.action_space.n - 1}")
         state = torch.as_tensor(self.state, dtype=torch.float64).view(1, 1, -1)
         action_11 = torch.as_tensor(np.asarray(action)).view(1, 1, *np.shape(action))
         state, reward, terminated = self.family.step(state, action_11, self._values)

@@ -72,19 +72,24 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         self._elapsed_TE = torch.zeros(self.num_variants, copies, dtype=torch.int64, device=self.device)
         self._state_TEX = self._starts()
 
-    def _starts(self) -> Tensor:
-        shape = (self.num_variants, self.copies, self.family.draws)
+    def _starts(self, paired: bool = False) -> Tensor:
+        variants = 1 if paired else self.num_variants
+        shape = (variants, self.copies, self.family.draws)
         draws = torch.rand(shape, generator=self._generator, device=self.device, dtype=self.dtype)
-        return self.family.start(draws, self._values)
+        return self.family.start(draws.expand(self.num_variants, -1, -1), self._values)
 
     def _observe(self, state_TEX: Tensor) -> Tensor:
         return self.family.observe(state_TEX, self._values).reshape(self.num_envs, -1)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
-        """Start every copy anew and return observations (T * E, O)."""
+        """Start every copy anew and return observations (T * E, O).
+
+        ``options={"paired": True}`` gives copy e of every variant the same draws, so that what a variant's copies
+        start from does not depend on which other variants there are.
+        """
         if seed is not None:
             self._generator.manual_seed(seed)
-        start_TEX = self._starts()
+        start_TEX = self._starts(paired=bool(options and options.get("paired")))
         self._state_TEX.copy_(start_TEX)
         self._elapsed_TE.zero_()
         return self._observe(start_TEX), {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,20 @@ from hyperrl.envs import InputError
 
 FORMAT = 1
 """Raised whenever an older checkpoint can no longer be read."""
+
+
+def require_writable(folder: Path) -> None:
+    """Make the folder, and see that files can be written there.
+
+    Raises:
+        InputError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose a folder that can") from None
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -39,7 +54,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically."""
-    text = json.dumps(content, indent=2) + "\n"
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write_text(text))
 
 

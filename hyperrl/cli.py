@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import re
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -12,13 +14,20 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hyperrl import __version__
+
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
-SPLITS = ("interpolation", "extrapolation", "combination", "validation", "train")
+SPLIT = "interpolation"
+SEE = "hyperrl families explains splits"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says a mistake in one line."""
+    """Says a mistake in one line, and takes -1e-1 for the number that it is."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_MISTAKE, f"hyperrl: {message}; see {self.prog} --help\n")
@@ -41,13 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"hyperrl: {error}", file=sys.stderr)
             return EXIT_MISTAKE
         except KeyboardInterrupt as stop:
-            print(f"hyperrl: {stop or 'stopped'}", file=sys.stderr)
+            print(f"hyperrl: {str(stop) or 'stopped'}", file=sys.stderr)
             return EXIT_INTERRUPTED
     return 0
 
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="hyperrl", description="Train once on a family of tasks; get an expert for any variant.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     command = commands.add_parser("families", help="every family with its parameters, units, ranges and splits")
@@ -62,18 +72,20 @@ def _build_parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("evaluate", help="play a run zero-shot on variants that it never saw")
     _add_run_and_set(command)
-    command.add_argument("--split", nargs="+", choices=SPLITS, default=["interpolation"], help="default: interpolation")
+    command.add_argument("--split", nargs="+", metavar="SPLIT", help=f"one or more (default: {SPLIT}); {SEE}")
     command.add_argument("--episodes", type=_count, default=10, help="greedy episodes a variant (default: 10)")
-    command.add_argument("--variants", type=_count, default=64, help="variants of each split (default: 64)")
+    command.add_argument("--variants", type=_count, help="variants of each split (default: 64)")
+    command.add_argument("--experts", type=Path, metavar="DIR", help="where experts are cached (default: runs/experts)")
     command.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
     command.set_defaults(command=_evaluate)
 
     command = commands.add_parser("experts", help="train Stable-Baselines3's PPO on single variants, cached")
     command.add_argument("family", metavar="FAMILY", help="as for train")
     command.add_argument("--variants", type=_count, required=True, metavar="N", help="the first N of the split")
-    command.add_argument("--split", choices=SPLITS, default="interpolation", help="default: interpolation")
+    command.add_argument("--split", default=SPLIT, help=f"default: {SPLIT}; {SEE}")
     command.add_argument("--seed", type=_count, default=0, help="of the experts (default: 0)")
     command.add_argument("--workers", type=_count, help="parallel processes (default: one a core)")
+    command.add_argument("--experts", type=Path, metavar="DIR", help="where they are cached (default: runs/experts)")
     command.set_defaults(command=_experts)
 
     command = commands.add_parser("play", help="watch a run's policy on one variant")
@@ -154,6 +166,12 @@ def _parameters(words: Sequence[str] | None) -> dict[str, Any] | None:
     return {name: value for name, _, value in pairs}
 
 
+def _given(args: argparse.Namespace, **options: str) -> dict[str, Any]:
+    """Keyword -> value of the option, where it was given."""
+    given = {keyword: getattr(args, option) for keyword, option in options.items()}
+    return {keyword: value for keyword, value in given.items() if value is not None}
+
+
 def _families(args: argparse.Namespace) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -191,35 +209,36 @@ def _train(args: argparse.Namespace) -> None:
     settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
     try:
         run = train(args.family, run=args.run, resume=args.resume, **settings)
-    except Interrupted as stop:
-        where = f" --run {args.run}" if args.run else ""
-        chosen = " ".join(f"--{name.replace('_', '-')} {_word(value)}" for name, value in settings.items())
-        again = " ".join(f"hyperrl train {args.family}{where} {chosen} --resume".split())
-        raise KeyboardInterrupt(f"{stop}; go on with: {again}") from None
+    except (Interrupted, KeyboardInterrupt) as stop:
+        words = ["hyperrl", "train", args.family, *(["--run", str(args.run)] if args.run else [])]
+        for name, value in settings.items():
+            words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else [value])]
+        again = shlex.join([*words, "--resume"])
+        raise KeyboardInterrupt(f"{str(stop) or 'stopped'}; go on with: {again}") from None
     print(f"validation {run.best['score']:.1f} after {run.best['step']:,} of {run.steps:,} steps; kept in {run.folder}")
-    print(f"next: hyperrl evaluate {run.folder}     tensorboard --logdir {run.folder.parent}")
-
-
-def _word(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    evaluate = shlex.join(["hyperrl", "evaluate", str(run.folder)])
+    print(f"next: {evaluate}     {shlex.join(['tensorboard', '--logdir', str(run.folder.parent)])}")
 
 
 def _evaluate(args: argparse.Namespace) -> None:
     from hyperrl.checkpoint import write_json
+    from hyperrl.envs import InputError
     from hyperrl.evaluate import evaluate, save
     from hyperrl.run import Run
 
+    if args.set is not None and (args.split, args.variants) != (None, None):
+        raise InputError("--set gives one variant, --split and --variants give many; leave out the one or the others")
     run, parameters = Run(args.folder), _parameters(args.set)
-    if parameters is not None:
-        evaluations = [evaluate(run, episodes=args.episodes, parameters=parameters)]
-    else:
-        evaluations = [evaluate(run, split, args.episodes, variants=args.variants) for split in args.split]
+    chosen = _given(args, episodes="episodes", variants="variants", experts="experts")
+    evaluations = [evaluate(run, split, parameters=parameters, **chosen) for split in args.split or [SPLIT]]
     results = [evaluation.json() for evaluation in evaluations]
     _print_results(results)
     if any(result["experts"] for result in results):
         print("normalised: 0 is a random policy, 1 each variant's expert; mean over the variants that have one")
     else:
-        print(f"for the gap to experts: hyperrl experts {run.config.family} --variants 8")
+        where = ["--experts", str(args.experts)] if args.experts else []
+        again = shlex.join(["hyperrl", "experts", run.config.family, "--variants", "8", *where])
+        print(f"for the gap to experts: {again}")
     if args.json:
         write_json(args.json, results[0] if len(results) == 1 else results)
     for path in save(run, evaluations):
@@ -238,7 +257,8 @@ def _print_results(results: Sequence[dict[str, Any]]) -> None:
         table.add_column(column, justify="left" if column == "split" else "right", no_wrap=True)
     for result in results:
         experts = result["experts"]
-        gap = f"{experts['normalised']:.3f} of {experts['variants']}" if experts else "no experts"
+        scored = experts and experts["variants"]
+        gap = f"{experts['normalised']:.3f} of {experts['variants']}" if scored else "no experts"
         low, high = result["ci95"]
         numbers = [f"{result[name]:.1f}" for name in ("mean", "worst", "worst_tenth", "iqm")]
         count = str(len(result["variants"]))
@@ -253,7 +273,8 @@ def _experts(args: argparse.Namespace) -> None:
     from hyperrl.families import resolve
 
     table_TP = resolve(args.family).variants(args.split, args.variants)
-    for record in train_experts(args.family, table_TP, seed=args.seed, workers=args.workers):
+    chosen = _given(args, seed="seed", workers="workers", root="experts")
+    for record in train_experts(args.family, table_TP, **chosen):
         named = " ".join(f"{name}={value:.3g}" for name, value in record["parameters"].items())
         print(f"{named}: {record['mean']:.1f} after {record['steps']:,} steps (random {record['random']:.1f})")
 

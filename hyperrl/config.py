@@ -3,11 +3,45 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from typing import Any
 
 from hyperrl.envs import InputError
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError
+    return float(value)
+
+
+def _whole(value: Any) -> int:
+    if not _number(value).is_integer():
+        raise ValueError
+    return int(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _widths(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError
+    return tuple(map(_whole, value))
+
+
+KINDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "int": ("a whole number", _whole),
+    "float": ("a number", _number),
+    "str": ("a string", _text),
+    "tuple[int, ...]": ("a list of whole numbers", _widths),
+}
+"""Annotation -> what it asks for, and what makes such a value of equal ones: 4e5 counts as whole, 1 as a number."""
 
 
 @dataclass(frozen=True)
@@ -15,13 +49,13 @@ class Config:
     """Settings of one run; a family's tuned ones replace these defaults, and a user's replace both.
 
     Raises:
-        InputError: a value is out of range.
+        InputError: a value is of the wrong type or out of range.
     """
 
     family: str
     """Registered name, module:attribute, or path to a Python file that defines `family`."""
     agent: str = "hyper"
-    """Arm: hyper, concat or blind."""
+    """Name of an arm, see hyperrl.agents.ARMS."""
     seed: int = 0
     """Of everything random."""
     steps: int = 500_000
@@ -32,12 +66,12 @@ class Config:
     """E, copies of each variant."""
     rollout: int = 64
     """S, steps of each copy between two updates."""
-    lifetime: int = 8
-    """Iterations after which a variant gives way to a freshly drawn one."""
+    lifetime: float = 2.0
+    """Episodes' worth of steps after which a variant gives way to a freshly drawn one."""
     epochs: int = 4
     """Passes over each rollout."""
     minibatches: int = 4
-    """Updates a pass; every one holds the same number of samples of every variant."""
+    """Updates a pass, a divisor of copies x rollout; every one holds the same number of samples of every variant."""
     gamma: float = 0.99
     """Discount a step."""
     gae_lambda: float = 0.95
@@ -72,12 +106,17 @@ class Config:
     """cpu, cuda, or auto: cuda where there is one."""
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            kind, convert = KINDS[str(setting.type)]
+            try:
+                object.__setattr__(self, setting.name, convert(getattr(self, setting.name)))
+            except (TypeError, ValueError):
+                self._require(setting.name, kind, False)
         counts = (
             "steps",
             "variants",
             "copies",
             "rollout",
-            "lifetime",
             "epochs",
             "minibatches",
             "evaluations",
@@ -86,7 +125,7 @@ class Config:
             self._require(name, "1 or more", getattr(self, name) >= 1)
         for name in ("gamma", "gae_lambda"):
             self._require(name, "within [0, 1]", 0 <= getattr(self, name) <= 1)
-        for name in ("learning_rate", "clip", "target_kl", "max_grad_norm"):
+        for name in ("lifetime", "learning_rate", "clip", "target_kl", "max_grad_norm"):
             self._require(name, "above 0", getattr(self, name) > 0)
         for name in ("value_coef", "entropy_coef", "weight_norm_coef", "diversity_coef"):
             self._require(name, "0 or more", getattr(self, name) >= 0)
@@ -95,16 +134,15 @@ class Config:
             self._require(name, "one or more widths of 1 or more", min(getattr(self, name), default=0) >= 1)
         for setting in fields(self):
             value = getattr(self, setting.name)
-            if isinstance(value, list):
-                object.__setattr__(self, setting.name, tuple(value))
-            elif isinstance(value, float):
+            if isinstance(value, float):
                 self._require(setting.name, "finite", math.isfinite(value))
         samples = self.copies * self.rollout
-        self._require("minibatches", f"at most copies x rollout = {samples}", self.minibatches <= samples)
+        even = samples % self.minibatches == 0
+        self._require("minibatches", f"a divisor of copies x rollout = {samples}, for even minibatches", even)
 
     def _require(self, name: str, bound: str, holds: bool) -> None:
         if not holds:
-            raise InputError(f"{name}={getattr(self, name)}: must be {bound}; choose another value")
+            raise InputError(f"{name}={getattr(self, name)!r}: must be {bound}; choose another value")
 
     @property
     def iteration_steps(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -11,7 +11,9 @@ from torch import Tensor
 from hyperrl.envs import Family, VariantVectorEnv
 
 START_SEED = 20_000
-"""Seed of the starts of judged episodes: the same for every arm, expert and random policy."""
+"""Seed of the starts of judged episodes: the same for every variant, arm, expert and random policy."""
+RANDOM_SEED = 30_000
+"""Seed of the actions of the random policy."""
 
 
 @torch.no_grad()
@@ -38,7 +40,7 @@ def episode_returns(
         Undiscounted returns and lengths, each (T, episodes).
     """
     env = VariantVectorEnv(family, variants_TP, episodes, device, seed=seed)
-    obs, _ = env.reset(seed=seed)
+    obs, _ = env.reset(seed=seed, options={"paired": True})
     alive = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
     returns = torch.zeros(env.num_envs, dtype=torch.float64, device=env.device)
     lengths = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
@@ -53,12 +55,15 @@ def episode_returns(
     return returns.view(shape).cpu().numpy(), lengths.view(shape).cpu().numpy()
 
 
-def random_actions(family: Family, seed: int = START_SEED) -> Callable[[Tensor], Tensor]:
-    """A policy that draws uniformly from the family's action space: the zero of normalised returns.
+def random_actions(
+    family: Family, seed: int = RANDOM_SEED, variant: Mapping[str, float] | None = None
+) -> Callable[[Tensor], Tensor]:
+    """A policy that draws uniformly from an action space: the zero of normalised returns.
 
-    Where a Box has no end on a side, it draws from a normal distribution, clipped to the Box.
+    The space is the variant's own where one is given, else the family's. Where a Box has no end on a side, it draws
+    from a normal distribution, clipped to the Box.
     """
-    space = family.action_space
+    space = family.action_space if variant is None else family.variant_action_space(variant)
     generator = torch.Generator().manual_seed(seed)
 
     def act(obs: Tensor) -> Tensor:

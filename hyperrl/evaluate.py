@@ -50,9 +50,9 @@ class Evaluation:
 
     @property
     def normalised_T(self) -> np.ndarray:
-        """Returns with 0 for a random policy and 1 for the expert, of the variants that have one."""
-        known = np.isfinite(self.expert_T)
-        return np.asarray(normalised(self.means_T[known], self.random_T[known], self.expert_T[known]))
+        """Returns with 0 for a random policy and 1 for the expert, of the variants whose expert beats random."""
+        scores_T = normalised(self.means_T, self.random_T, self.expert_T)
+        return scores_T[np.isfinite(scores_T)]
 
     def json(self) -> dict[str, Any]:
         """What ``hyperrl evaluate --json`` writes; the interval is over episodes and variants of this one run."""
@@ -61,10 +61,10 @@ class Evaluation:
         experts = None
         if known.any():
             experts = {
-                "variants": int(known.sum()),
+                "variants": len(self.normalised_T),
                 "mean": float(self.expert_T[known].mean()),
                 "random": float(self.random_T[known].mean()),
-                "normalised": float(self.normalised_T.mean()),
+                "normalised": float(self.normalised_T.mean()) if len(self.normalised_T) else None,
             }
         return {
             "family": self.family,
@@ -132,28 +132,24 @@ def save(run: Run, evaluations: Sequence[Evaluation]) -> list[Path]:
     if not splits:
         return []
     family, folder = run.family, run.folder / "figures"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose a folder that can") from None
     sweeps = sweep(run)
     steps = np.asarray(run.curves["steps"])
     curves = {split: (steps, np.asarray(returns)) for split, returns in run.curves.items() if split != "steps"}
     spread = {name: float(np.ptp(returns)) for name, (_, returns) in sweeps.items()}
     points = {str(evaluation.split): (evaluation.variants_TP, evaluation.means_T) for evaluation in splits}
-    paths = [
-        figures.learning_curves(family, curves, folder / "learning_curves.png"),
-        figures.return_over_parameters(family, points, sweeps, folder / "return_over_parameters.png"),
-    ]
+    drawn = {
+        "learning_curves": figures.learning_curves(family, curves),
+        "return_over_parameters": figures.return_over_parameters(family, points, sweeps),
+    }
     if len(spread) > 1:
         first, second = sorted(spread, key=lambda name: -spread[name])[:2]
         grids, returns = grid(run, first, second)
-        paths.append(figures.heat_map(family, (first, second), grids, returns, folder / "heat_map.png"))
+        drawn["heat_map"] = figures.heat_map(family, (first, second), grids, returns)
     distance = np.concatenate([family.distance(evaluation.variants_TP) for evaluation in splits])
     if distance.any():
         means = np.concatenate([evaluation.means_T for evaluation in splits])
-        paths.append(figures.return_over_distance(family, distance, means, folder / "return_over_distance.png"))
-    return paths
+        drawn["return_over_distance"] = figures.return_over_distance(family, distance, means)
+    return [figures.save(figure, folder / f"{name}.png") for name, figure in drawn.items()]
 
 
 def sweep(run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:

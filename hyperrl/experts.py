@@ -15,7 +15,6 @@ import multiprocessing
 import os
 import re
 import signal
-import tempfile
 import threading
 import time
 import warnings
@@ -46,6 +45,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
+from hyperrl.checkpoint import require_writable, write_atomically, write_json
 from hyperrl.envs import Family, InputError, VariantVectorEnv
 from hyperrl.episodes import episode_returns, random_actions
 from hyperrl.families import resolve
@@ -86,7 +86,7 @@ class VariantVecEnv(VecEnv):
         """
         self.variant = family.variant(**parameters)
         self.env = VariantVectorEnv(family, family.table([self.variant]), copies, seed=seed)
-        super().__init__(copies, family.observation_space, variant_action_space(family, self.variant))
+        super().__init__(copies, family.observation_space, family.variant_action_space(self.variant))
         self._born = time.time()
         self._actions = torch.empty(0)
         self._returns_E = np.zeros(copies)
@@ -99,7 +99,7 @@ class VariantVecEnv(VecEnv):
         self._reset_options()
         self._returns_E[:] = 0
         self._lengths_E[:] = 0
-        return obs.numpy().copy()  # a copy: the environment writes into the buffer that it returns
+        return obs.numpy()
 
     def step_async(self, actions: np.ndarray) -> None:
         """Remember actions (E,) or (E, A) for ``step_wait``."""
@@ -125,7 +125,7 @@ class VariantVecEnv(VecEnv):
                 }
             self._returns_E[done_E] = 0
             self._lengths_E[done_E] = 0
-        return obs.numpy().copy(), reward_E, done_E, infos
+        return obs.numpy(), reward_E, done_E, infos
 
     def close(self) -> None:
         """Nothing to close."""
@@ -156,15 +156,6 @@ class VariantVecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
         """Whether each copy does what the wrapper does: true for ``Monitor`` only."""
         return [issubclass(wrapper_class, Monitor) for _ in self._get_indices(indices)]
-
-
-def variant_action_space(family: Family, variant: Mapping[str, float]) -> gymnasium.spaces.Space[Any]:
-    """The variant's own action space: its twin's, or the family's where it has none."""
-    if family.twin is None:
-        return family.action_space
-    twin = family.twin(render_mode=None, **variant)
-    twin.close()
-    return twin.action_space
 
 
 def schedule(name: str, value: Any) -> Any:
@@ -322,7 +313,7 @@ def train_experts(
     if not 0 <= seed < 2**32:
         raise InputError(f"seed={seed}: must be within [0, 2**32); choose another")
     folder = _folder(Path(root), family)
-    _require_writable(folder)
+    require_writable(folder)
     jobs = [_Job(reference, variant, seed, settings, folder, family.name) for variant in variants]
     missing = {job.key: job for job in jobs if job.cached(family) is None}
     if missing:
@@ -381,15 +372,6 @@ def _checked_variants(family: Family, variants_TP: np.ndarray) -> list[dict[str,
 
 def _folder(root: Path, family: Family) -> Path:
     return root / re.sub(r"[^\w-]", "_", family.name)
-
-
-def _require_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
 
 
 def _is_number(value: Any) -> bool:
@@ -492,7 +474,8 @@ def _train(job: _Job) -> None:
             scales = {"mean": moments.mean.tolist(), "var": moments.var.tolist()}
             scales |= {"epsilon": normaliser.epsilon, "clip": normaliser.clip_obs}
     returns = greedy_returns(expert, family, job.parameters)
-    random, _ = episode_returns(family, family.table([job.parameters]), random_actions(family), EPISODES)
+    act = random_actions(family, variant=job.parameters)
+    random, _ = episode_returns(family, family.table([job.parameters]), act, EPISODES)
     record = {
         "family": family.name,
         "parameters": job.parameters,
@@ -505,13 +488,8 @@ def _train(job: _Job) -> None:
         "random": float(random.mean()),
         "normaliser": scales,
     }
-    _require_writable(job.folder)
-    with tempfile.TemporaryDirectory(dir=job.folder, prefix=".unfinished-") as unfinished:
-        expert.save(Path(unfinished, "expert.zip"))
-        text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-        Path(unfinished, "expert.json").write_text(text, encoding="utf-8")
-        for suffix in ("zip", "json"):
-            os.replace(Path(unfinished, f"expert.{suffix}"), job.folder / f"{job.key}.{suffix}")
+    write_atomically(job.folder / f"{job.key}.zip", expert.save)
+    write_json(job.folder / f"{job.key}.json", record)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
 
 from hyperrl.envs import Family, InputError, registry
@@ -13,7 +14,7 @@ def resolve(reference: str) -> Family:
     """The family named by a registered name, ``module:attribute``, or a path to a Python file with ``family``.
 
     Raises:
-        InputError: there is no such family.
+        InputError: there is no such family, or its physics fails ``Family.check``.
     """
     if reference.endswith(".py"):
         path = Path(reference)
@@ -21,10 +22,11 @@ def resolve(reference: str) -> Family:
             raise InputError(
                 f"family {reference!r}: no such file; give the path of a Python file that defines `family`"
             )
-        spec = importlib.util.spec_from_file_location(path.stem, path)
+        spec = importlib.util.spec_from_file_location(f"_hyperrl_family_{path.stem}", path)
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # where dataclasses look up annotations
         try:
             spec.loader.exec_module(module)
         except InputError:
@@ -46,6 +48,7 @@ def resolve(reference: str) -> Family:
         found = registry.get(reference)
     if not isinstance(found, Family):
         raise InputError(f"family {reference!r}: holds no hyperrl.envs.Family; define one there")
+    found.check()
     return found
 
 

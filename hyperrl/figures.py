@@ -1,7 +1,7 @@
 """Figures of a run, as PNG and GIF files.
 
-Each figure has a ``draw_*`` function that returns a ``matplotlib.figure.Figure``, and one that saves it.
-pyplot and its global state are never touched, so that any thread may draw.
+Each function draws one ``matplotlib.figure.Figure``; ``save`` writes it. pyplot and its global state are never
+touched, so that any thread may draw.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 from PIL import Image
 
+from hyperrl.checkpoint import write_atomically
 from hyperrl.envs import Family
 from hyperrl.statistics import stratified_bootstrap
 
@@ -69,9 +70,13 @@ def _legend(figure: Figure, handles: Sequence[Any], columns: int = 4) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=count, fontsize=9, frameon=False)
 
 
-def _save(figure: Figure, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI, format="png")
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all; return its path.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    write_atomically(path, lambda file: figure.savefig(file, dpi=DPI, format="png"))
     return path
 
 
@@ -98,8 +103,14 @@ def _dots(axes: Axes, split: str, x: np.ndarray, y: np.ndarray, label: str) -> A
     return axes.scatter(x, y, color=colour, marker=marker, label=label, zorder=3, clip_on=False, **looks)
 
 
-def draw_return_over_parameters(family: Family, points: Mapping[str, Curve], sweeps: Mapping[str, Curve]) -> Figure:
-    """As ``return_over_parameters``, without saving."""
+def return_over_parameters(family: Family, points: Mapping[str, Curve], sweeps: Mapping[str, Curve]) -> Figure:
+    """One panel a parameter: held-out variants as dots, the parameter alone as a line.
+
+    Args:
+        family: the task.
+        points: split -> variants (T, P) in SI units and their mean returns (T,).
+        sweeps: parameter -> values (V,) over its wide range and mean returns (V,), others at their defaults.
+    """
     count = len(family.parameters)
     columns = 2 if count == 4 else min(3, count)
     rows = math.ceil(count / columns)
@@ -134,24 +145,17 @@ def draw_return_over_parameters(family: Family, points: Mapping[str, Curve], swe
     return figure
 
 
-def return_over_parameters(
-    family: Family, points: Mapping[str, Curve], sweeps: Mapping[str, Curve], path: Path
-) -> Path:
-    """One panel a parameter: held-out variants as dots, the parameter alone as a line.
+def heat_map(
+    family: Family, names: tuple[str, str], grids: tuple[np.ndarray, np.ndarray], returns: np.ndarray
+) -> Figure:
+    """Mean return over two parameters, the training box and the held-out sub-box outlined.
 
     Args:
         family: the task.
-        points: split -> variants (T, P) in SI units and their mean returns (T,).
-        sweeps: parameter -> values (V,) over its wide range and mean returns (V,), others at their defaults.
-        path: of the PNG.
+        names: the parameters of the x and the y axis.
+        grids: their values (X,) and (Y,), rising; each is the centre of a cell.
+        returns: mean returns (X, Y) with the other parameters at their defaults.
     """
-    return _save(draw_return_over_parameters(family, points, sweeps), path)
-
-
-def draw_heat_map(
-    family: Family, names: tuple[str, str], grids: tuple[np.ndarray, np.ndarray], returns: np.ndarray
-) -> Figure:
-    """As ``heat_map``, without saving."""
     figure, (axes,) = _figure(6.4, 5.6)
     axes.grid(visible=False)
     mesh = axes.pcolormesh(*grids, np.asarray(returns).T, shading="nearest", cmap="viridis", rasterized=True)
@@ -195,27 +199,13 @@ def draw_heat_map(
     return figure
 
 
-def heat_map(
-    family: Family,
-    names: tuple[str, str],
-    grids: tuple[np.ndarray, np.ndarray],
-    returns: np.ndarray,
-    path: Path,
-) -> Path:
-    """Mean return over two parameters, the training box and the held-out sub-box outlined.
+def learning_curves(family: Family, curves: Mapping[str, Curve]) -> Figure:
+    """Mean return over environment steps.
 
     Args:
         family: the task.
-        names: the parameters of the x and the y axis.
-        grids: their values (X,) and (Y,), rising; each is the centre of a cell.
-        returns: mean returns (X, Y) with the other parameters at their defaults.
-        path: of the PNG.
+        curves: ``train`` or a split -> environment steps (N,) and mean returns (N,).
     """
-    return _save(draw_heat_map(family, names, grids, returns), path)
-
-
-def draw_learning_curves(family: Family, curves: Mapping[str, Curve]) -> Figure:
-    """As ``learning_curves``, without saving."""
     figure, (axes,) = _figure(7, 4.4)
     handles: list[Any] = []
     for name, (steps, returns) in curves.items():
@@ -233,19 +223,14 @@ def draw_learning_curves(family: Family, curves: Mapping[str, Curve]) -> Figure:
     return figure
 
 
-def learning_curves(family: Family, curves: Mapping[str, Curve], path: Path) -> Path:
-    """Mean return over environment steps.
+def return_over_distance(family: Family, distance_T: np.ndarray, returns_T: np.ndarray) -> Figure:
+    """Return of variants over their distance from the training box, and the mean of neighbours.
 
     Args:
         family: the task.
-        curves: ``train`` or a split -> environment steps (N,) and mean returns (N,).
-        path: of the PNG.
+        distance_T: ``family.distance`` of the variants (T,); 0 inside the training box.
+        returns_T: their mean returns (T,).
     """
-    return _save(draw_learning_curves(family, curves), path)
-
-
-def draw_return_over_distance(family: Family, distance_T: np.ndarray, returns_T: np.ndarray) -> Figure:
-    """As ``return_over_distance``, without saving."""
     figure, (axes,) = _figure(7, 4.4)
     distance_T, returns_T = np.asarray(distance_T, dtype=float), np.asarray(returns_T, dtype=float)
     outside = np.flatnonzero(distance_T > 0)
@@ -270,18 +255,6 @@ def draw_return_over_distance(family: Family, distance_T: np.ndarray, returns_T:
     figure.suptitle(f"{family.name}: return over the distance from the training box", fontsize=12, color=INK)
     _legend(figure, handles + _solved(family, axes), columns=2)
     return figure
-
-
-def return_over_distance(family: Family, distance_T: np.ndarray, returns_T: np.ndarray, path: Path) -> Path:
-    """Return of variants over their distance from the training box, and the mean of neighbours.
-
-    Args:
-        family: the task.
-        distance_T: ``family.distance`` of the variants (T,); 0 inside the training box.
-        returns_T: their mean returns (T,).
-        path: of the PNG.
-    """
-    return _save(draw_return_over_distance(family, distance_T, returns_T), path)
 
 
 def gif_bytes(frames: Sequence[np.ndarray], fps: float) -> bytes:
@@ -326,10 +299,3 @@ def _palette(pixels: np.ndarray) -> np.ndarray:
     else:
         rows = np.array(Image.fromarray(pixels).quantize(256).getpalette()).reshape(-1, 3)
     return np.concatenate([rows, np.repeat(rows[:1], 256 - len(rows), axis=0)]).astype(np.uint8)
-
-
-def save_gif(frames: Sequence[np.ndarray], path: Path, fps: float) -> Path:
-    """Write ``gif_bytes`` to ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gif_bytes(frames, fps))
-    return path

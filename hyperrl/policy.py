@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box
 
 from hyperrl.agents import Agent
 from hyperrl.agents.actor_critic import sample
@@ -30,6 +31,7 @@ class Policy:
         self.family, self.parameters = family, parameters
         self._agent, self._device = agent, torch.device(device)
         self._to_env = to_env_units(family.action_space, self._device)
+        self._space = family.variant_action_space(parameters)
         self._generator = torch.Generator(self._device).manual_seed(0)
         variants = torch.as_tensor(family.table([parameters]), dtype=torch.float32, device=self._device)
         with torch.no_grad():
@@ -43,7 +45,7 @@ class Policy:
         episode_start: Any = None,
         deterministic: bool = False,
     ) -> tuple[np.ndarray, Any]:
-        """Actions for one observation (O,) or several (N, O), in units of the family's action space.
+        """Actions for one observation (O,) or several (N, O), within the variant's action space.
 
         Same signature as ``stable_baselines3.common.base_class.BaseAlgorithm.predict``; ``state`` is passed through.
 
@@ -57,4 +59,6 @@ class Policy:
         distribution, _ = self._agent(self._weights_1D, obs.view(1, -1, shape[0]))
         drawn = distribution.mode if deterministic else sample(distribution, self._generator)
         action = self._to_env(drawn)[0].cpu().numpy()
+        if isinstance(self._space, Box):
+            action = np.clip(action, self._space.low, self._space.high)
         return (action if obs.ndim == 2 else action[0]), state

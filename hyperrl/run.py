@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,17 +27,21 @@ SPLIT_SIZE = 64
 def definition(family: Family) -> dict[str, Any]:
     """What a trained agent takes for granted of its family."""
     parameters = [asdict(parameter) for parameter in family.parameters]
-    return {"name": family.name, "parameters": parameters, "held_out": dict(family.held_out)}
+    for parameter in parameters:
+        del parameter["note"]
+    return {
+        "name": family.name,
+        "parameters": parameters,
+        "held_out": dict(family.held_out),
+        "observations": str(family.observation_space),
+        "actions": str(family.action_space),
+        "max_episode_steps": family.max_episode_steps,
+    }
 
 
 def write_settings(folder: Path, config: Config, family: Family) -> None:
     """Save settings, the family's definition and its splits, before training starts."""
-    splits = {}
-    for split in ("validation", "interpolation", "extrapolation", "combination"):
-        try:
-            splits[split] = family.variants(split, SPLIT_SIZE).tolist()
-        except InputError:  # the family has no such variants
-            splits[split] = []
+    splits = {split: family.variants(split, SPLIT_SIZE).tolist() for split in family.splits}
     content = {
         "format": checkpoint.FORMAT,
         "config": asdict(config),
@@ -72,19 +76,12 @@ def read_settings(folder: Path, family: Family | None = None) -> tuple[Config, F
     except TypeError:
         raise damaged from None
     family = family or resolve(config.family)
-    # through JSON, as it was written: tuples are lists there
-    if _plain(definition(family)) != content.get("family"):
+    if json.loads(json.dumps(definition(family))) != content.get("family"):
         raise InputError(
-            f"{path}: family {family.name!r} has other parameters, ranges or held-out variants than when the run was "
-            "trained; restore them, or train again"
+            f"{path}: family {family.name!r} has other parameters, ranges, spaces or held-out variants than when the "
+            "run was trained; restore them, or train again"
         )
     return config, family
-
-
-def _plain(content: Any) -> Any:
-    if isinstance(content, Mapping):
-        return {key: _plain(value) for key, value in content.items()}
-    return [_plain(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 class Run:
@@ -102,15 +99,16 @@ class Run:
         """
         self.folder = Path(folder)
         self.config, self.family = read_settings(self.folder, family)
-        state = checkpoint.load(self.folder / "checkpoint.pt")
-        self.steps, self.best, self.curves = state["steps"], state["best"], state["curves"]
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            raise InputError(f"{self.folder}: stopped before its first checkpoint; go on with hyperrl train --resume")
+        state = checkpoint.load(path)
         self.agent = build_agent(self.family, self.config, torch.device("cpu"))
         try:
+            self.steps, self.best, self.curves = state["steps"], state["best"], state["curves"]
             self.agent.load_state_dict(self.best["agent"])
-        except RuntimeError:
-            raise InputError(
-                f"{self.folder / 'checkpoint.pt'}: belongs to other settings than config.json; restore either"
-            ) from None
+        except (KeyError, TypeError, AttributeError, RuntimeError):
+            raise InputError(f"{path}: belongs to other settings than config.json; restore either") from None
         self.agent.requires_grad_(False)
 
     def policy(self, **parameters: float) -> Policy:

@@ -13,8 +13,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
 if TYPE_CHECKING:
+    from hyperrl.agents import Agent
     from hyperrl.trainer import Trainer
-    from hyperrl.training import Progressed
 
 
 class RunLog:
@@ -44,14 +44,16 @@ class RunLog:
 
     def weights(self, trainer: Trainer, variants_TP: np.ndarray) -> None:
         """Histograms of the generated weights, and of their deviation across variants."""
-        weights_TD, _ = _generated(trainer, variants_TP)
+        weights_TD, _ = _generated(trainer.agent, trainer, variants_TP)
         if weights_TD.shape[1] and weights_TD.isfinite().all():
             self.writer.add_histogram("weights/generated", weights_TD, trainer.steps)
             self.writer.add_histogram("weights/deviation_across_variants", weights_TD.std(0), trainer.steps)
 
-    def finish(self, trainer: Trainer, variants_TP: np.ndarray, progressed: Progressed) -> None:
-        """The projector's embeddings, the hparams page, and a GIF of the policy on a validation variant."""
-        weights_TD, context_TC = _generated(trainer, variants_TP)
+    def finish(self, best: Agent, trainer: Trainer, variants_TP: np.ndarray, score: float) -> None:
+        """The best agent's GIF on a validation variant, its embeddings for the projector, and the hparams page."""
+        if trainer.family.twin is not None:
+            self._gif(best, trainer, variants_TP[0])
+        weights_TD, context_TC = _generated(best, trainer, variants_TP)
         labels = [[f"{value:.3g}" for value in row] for row in variants_TP]
         names = list(trainer.family.names)
         for tag, matrix in (("contexts", context_TC), ("generated_weights", weights_TD)):
@@ -63,17 +65,17 @@ class RunLog:
             name: value if isinstance(value, bool | int | float | str) else str(value)
             for name, value in asdict(trainer.config).items()
         }
-        self.writer.add_hparams(settings, {"hparam/validation": progressed.score}, run_name=".")
-        if trainer.family.twin is not None:
-            self._gif(trainer, variants_TP[0])
+        # last, because it opens a newer event file, and a running TensorBoard reads the older one no more
+        self.writer.flush()
+        self.writer.add_hparams(settings, {"hparam/validation": score}, run_name=".")
 
-    def _gif(self, trainer: Trainer, variant_P: np.ndarray) -> None:
+    def _gif(self, best: Agent, trainer: Trainer, variant_P: np.ndarray) -> None:
         from hyperrl.figures import gif_bytes
         from hyperrl.play import play_episode
         from hyperrl.policy import Policy
 
         parameters = dict(zip(trainer.family.names, map(float, variant_P), strict=True))
-        policy = Policy(trainer.agent, trainer.family, parameters, device=trainer.device)
+        policy = Policy(best, trainer.family, parameters, device=trainer.device)
         frames, fps, _ = play_episode(policy)
         image = Summary.Image(
             height=frames[0].shape[0],
@@ -86,7 +88,7 @@ class RunLog:
 
 
 @torch.no_grad()
-def _generated(trainer: Trainer, variants_TP: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+def _generated(agent: Agent, trainer: Trainer, variants_TP: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     variants = torch.as_tensor(variants_TP, dtype=torch.float32, device=trainer.device)
     context_TC = trainer.family.encode(variants)
-    return trainer.agent.generate(context_TC).cpu(), context_TC.cpu()
+    return agent.generate(context_TC).cpu(), context_TC.cpu()

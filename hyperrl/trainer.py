@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from gymnasium.spaces import Discrete
 from torch import Tensor, nn
 
 from hyperrl.agents import ARMS, AgentSpec
-from hyperrl.agents.ppo import Batch, gae, ppo_loss, weight_statistics
+from hyperrl.agents.hypernetwork import weight_statistics
+from hyperrl.agents.ppo import Batch, gae, ppo_loss
 from hyperrl.config import Config
 from hyperrl.envs import Family, InputError, VariantVectorEnv
 from hyperrl.rollout import Rollout, collect, to_env_units
@@ -83,7 +85,7 @@ class Trainer:
         self.env = VariantVectorEnv(family, self._fresh_variants(0), config.copies, self.device, seed=config.seed)
         self.obs, _ = self.env.reset()
         self.to_env = to_env_units(family.action_space, self.device)
-        self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.generator = torch.Generator(self.device).manual_seed(config.seed + 1)  # the starts have the seed itself
         # a tensor, so that the learning rate changes without a copy to the host or a new graph
         learning_rate = torch.tensor(config.learning_rate, device=self.device)
         self.optimiser = torch.optim.Adam(self.agent.parameters(), lr=learning_rate, eps=1e-5, fused=True)
@@ -94,7 +96,9 @@ class Trainer:
         self.episode_length_TE = torch.zeros(shape, device=self.device)
 
     def _fresh_variants(self, iteration: int) -> np.ndarray:
-        return self.family.sample(self.config.variants, np.random.default_rng((self.config.seed, iteration)))
+        # the last number keeps training draws from those of the splits, which are seeded with two
+        rng = np.random.default_rng((self.config.seed, iteration, 1))
+        return self.family.sample(self.config.variants, rng)
 
     @property
     def steps(self) -> int:
@@ -114,9 +118,9 @@ class Trainer:
         return dict(zip(metrics, torch.stack(list(metrics.values())).tolist(), strict=True))
 
     def resample(self) -> None:
-        """Give one slot in ``lifetime`` a freshly drawn variant."""
-        turn = self.iteration % self.config.lifetime
-        replaced_T = np.arange(self.config.variants) % self.config.lifetime == turn
+        """Give the slots whose variants have lived for ``lifetime`` episodes' worth of steps freshly drawn ones."""
+        lifetime = math.ceil(self.config.lifetime * self.family.max_episode_steps / self.config.rollout)
+        replaced_T = np.arange(self.config.variants) % lifetime == self.iteration % lifetime
         if self.iteration == 0 or not replaced_T.any():
             return
         self.obs = self.env.replace(self._fresh_variants(self.iteration), replaced_T)
@@ -249,6 +253,8 @@ class Trainer:
         self.iteration = state["iteration"]
         self.agent.load_state_dict(state["agent"])
         self.optimiser.load_state_dict(state["optimiser"])
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["lr"].to(self.device)  # load_state_dict leaves it where the file was mapped
         self.obs = self.env.load_state_dict(state["env"])
         self.generator.set_state(state["generator"].cpu())
         for name in ("discounted_TE", "episode_return_TE", "episode_length_TE"):

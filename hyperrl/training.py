@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from hyperrl.families import resolve
 from hyperrl.rollout import greedy
 from hyperrl.run import Run, read_settings, write_settings
 from hyperrl.tensorboard import RunLog
-from hyperrl.trainer import Trainer
+from hyperrl.trainer import Trainer, build_agent, pick_device
 
 HELD_OUT = {"validation": 64, "interpolation": 16, "extrapolation": 16, "combination": 16}
 """Variants of each split played during training; only ``validation`` decides anything."""
@@ -62,7 +62,7 @@ def train(
 
     Args:
         family: registered name, ``module:attribute``, path of a Python file that defines ``family``, or a ``Family``.
-        agent: arm; hyper by default.
+        agent: name of an arm; the first of ``hyperrl.agents.ARMS`` by default.
         seed: of everything random; 0 by default.
         steps: environment steps; the family's own by default.
         run: folder to write; ``runs/<family>-<agent>-<seed>`` by default.
@@ -87,9 +87,12 @@ def train(
     chosen = {name: value for name, value in named.items() if value is not None} | settings
     config = Config(family=reference).updated({**known.training, **chosen})
     folder = Path(run) if run is not None else Path("runs") / f"{known.name}-{config.agent}-{config.seed}"
+    config = replace(config, device=pick_device(config.device).type)
     resumed = _settings_of_run(folder, config, known, chosen, resume)
     config = resumed or config
+    known.check()
     trainer, progressed = Trainer(known, config), Progressed()
+    checkpoint.require_writable(folder)
     if not resumed:
         write_settings(folder, config, known)
     path = folder / "checkpoint.pt"
@@ -109,10 +112,11 @@ def _settings_of_run(
     if not resume:
         raise InputError(f"{folder}: already holds a run; go on with --resume or choose another --run")
     stored, _ = read_settings(folder, family)
-    for name, value in {**chosen, "family": config.family}.items():
-        if getattr(stored, name) != value:
+    for name in (*chosen, "family"):
+        value, first = getattr(config, name), getattr(stored, name)
+        if value != first:
             raise InputError(
-                f"{name}={value}: the run in {folder} was started with {name}={getattr(stored, name)}; "
+                f"{name}={value}: the run in {folder} was started with {name}={first}; "
                 "leave it out, or choose another --run"
             )
     return stored
@@ -125,7 +129,7 @@ def _restore(path: Path, trainer: Trainer, progressed: Progressed) -> None:
         best = state["best"]
         progressed.score, progressed.step, progressed.agent = best["score"], best["step"], best["agent"]
         progressed.curves = state["curves"]
-    except (KeyError, ValueError, RuntimeError, TypeError):
+    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError):
         raise InputError(f"{path}: belongs to other settings than config.json; restore either") from None
 
 
@@ -147,7 +151,7 @@ def _loop(trainer: Trainer, progressed: Progressed, folder: Path, quiet: bool) -
     log = RunLog(folder, trainer.steps)
     saved = started = time.monotonic()
     first = trainer.steps
-    with _stop_on_interrupt() as stop, _progress_bar(config, quiet) as advance, log:
+    with _stop_on_interrupt() as stop, _progress_bar(config, first, quiet) as advance, log:
         while trainer.iteration < config.iterations:
             metrics = trainer.iterate()
             if not np.isfinite(metrics["train/loss"]):
@@ -166,7 +170,9 @@ def _loop(trainer: Trainer, progressed: Progressed, folder: Path, quiet: bool) -
                 if not progressed.agent:
                     held_out.keep(trainer, progressed)
                 if last:
-                    log.finish(trainer, held_out.variants["validation"], progressed)
+                    best = build_agent(trainer.family, config, trainer.device)
+                    best.load_state_dict(progressed.agent)
+                    log.finish(best, trainer, held_out.variants["validation"], progressed.score)
                 log.flush()
                 _save(path, trainer, progressed)
                 saved = time.monotonic()
@@ -181,11 +187,8 @@ class HeldOut:
 
     def __init__(self, family: Family) -> None:
         self.variants: dict[str, np.ndarray] = {}
-        for split, count in HELD_OUT.items():
-            try:
-                self.variants[split] = family.variants(split, count)
-            except InputError:  # the family has no such variants
-                continue
+        for split in family.splits:
+            self.variants[split] = family.variants(split, HELD_OUT[split])
 
     def play(self, trainer: Trainer, progressed: Progressed) -> dict[str, float]:
         """Play every split at once, remember the curves, and keep the agent if it is the best on validation."""
@@ -238,7 +241,7 @@ def _stop_on_interrupt() -> Iterator[Any]:
 
 
 @contextmanager
-def _progress_bar(config: Config, quiet: bool) -> Iterator[Any]:
+def _progress_bar(config: Config, first: int, quiet: bool) -> Iterator[Any]:
     columns = (
         TextColumn("{task.completed:,.0f} of {task.total:,.0f} steps"),
         BarColumn(),
@@ -248,7 +251,7 @@ def _progress_bar(config: Config, quiet: bool) -> Iterator[Any]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=quiet or not sys.stderr.isatty()) as bar:
         total = config.iterations * config.iteration_steps
-        task = bar.add_task("", total=total, speed=0.0, score=float("nan"))
+        task = bar.add_task("", total=total, completed=first, speed=0.0, score=float("nan"))
         shown = float("nan")
 
         def advance(steps: int, metrics: dict[str, float]) -> None:

@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
+from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, Discrete
 
 from hyperrl.envs import Family, InputError, Parameter, registry
 from hyperrl.envs.family import SPLITS
@@ -33,11 +35,26 @@ def family_of(*parameters, **changes):
         ({"wide": (0, 4)}, r"parameter 'mass': 0 must be within \(0, 10\]"),
         ({"default": 11.0}, r"parameter 'mass': 11 must be within \(0, 10\]"),
         ({"name": "pole mass"}, "parameter 'pole mass'"),
+        ({"train": 2}, r"parameter 'mass': train=2: must be two numbers, as in \(0\.5, 2\)"),
+        ({"wide": (0.5, 2, 4)}, "parameter 'mass': wide=.*: must be two numbers"),
+        ({"wide": (0.5, "far")}, "parameter 'mass': wide=.*: must be two numbers"),
     ],
 )
 def test_parameter_refuses_ranges_that_are_not_nested(changes, message):
     with pytest.raises(InputError, match=message):
         dataclasses.replace(PLAIN, **changes)
+
+
+def test_ranges_may_be_any_pair_of_numbers():
+    listed = dataclasses.replace(PLAIN, train=[1, 3], wide=np.array([1, 3], dtype=np.float32))
+    assert listed.train == listed.wide == (1.0, 3.0)
+    assert {type(end) for end in (*listed.train, *listed.wide)} == {float}
+    family = family_of(listed, SIGNED, held_out={"mass": [2, 3]})
+    assert dict(family.held_out) == {"mass": (2.0, 3.0)}
+    with pytest.raises(InputError, match="held_out mass=2: must be two numbers"):
+        family_of(PLAIN, held_out={"mass": 2})
+    with pytest.raises(InputError, match="held_out leaves nothing to train on; make it smaller"):
+        family_of(PLAIN, held_out={"mass": [1, 3]})
 
 
 def test_parameter_may_have_a_default_outside_training():
@@ -125,13 +142,25 @@ def test_training_samples_are_never_held_out(family):
 
 
 def test_splits_that_a_family_lacks_are_said():
-    family = family_of(dataclasses.replace(PLAIN, wide=PLAIN.train))
+    family = family_of(dataclasses.replace(PLAIN, train=[1, 3], wide=(1, 3)))
+    assert family.splits == ("validation", "interpolation")
+    assert family_of(PLAIN).splits == ("validation", "interpolation", "extrapolation")
+    assert family_of(PLAIN, held_out={"mass": (1, 2)}).splits == SPLITS[1:]
     with pytest.raises(InputError, match="split 'extrapolation': family 'cartpole' has no variants in it"):
         family.variants("extrapolation", 1)
     with pytest.raises(InputError, match="split 'combination': family 'cartpole' has no variants in it"):
         family.variants("combination", 1)
     with pytest.raises(InputError, match="split 'test': unknown; choose from train, validation"):
         family.variants("test", 1)
+
+
+def test_splits_with_hardly_any_variants_do_not_hang():
+    family = family_of(dataclasses.replace(PLAIN, wide=(1, 3 + 1e-9)))
+    with pytest.raises(InputError, match=r"'extrapolation': family 'cartpole' has hardly any variants .* wide wider"):
+        family.variants("extrapolation", 1)
+    family = family_of(PLAIN, held_out={"mass": (1, 3 - 1e-9)})
+    with pytest.raises(InputError, match=r"'train': family 'cartpole' has hardly any .* make held_out smaller"):
+        family.sample(1, np.random.default_rng(0))
 
 
 def test_distance_counts_half_ranges_of_the_worst_parameter():
@@ -193,17 +222,97 @@ def test_a_family_cannot_be_changed_by_accident():
     assert isinstance(family, Family)
 
 
-def test_other_packages_register_families_by_entry_point(monkeypatch):
-    class Point:
-        name = "toy"
+@each_family
+def test_shipped_families_pass_the_check(family):
+    family.check()
 
-        def load(self):
-            return family_of(PLAIN, name="toy")
 
+def leak(level, pump, p):
+    """The likeliest slip: a parameter (T, 1) against a state (T, E, X)."""
+    return level - p["mass"] * pump, -level[..., 0], level[..., 0] < 0
+
+
+def ended(reward, terminated):
+    """A step with another reward or end."""
+    return lambda state, action, p: (state, reward(state), terminated(state))
+
+
+def zeros(state):
+    return state[..., 0] * 0
+
+
+def never(state):
+    return state[..., 0] > 9
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"step": leak}, r"step raised RuntimeError: .*it got \(2, 3, 1\), \(2, 3, 1\) and parameters \(2, 1\)"),
+        ({"step": lambda state, action: None}, "step raised TypeError: .* positional arguments"),
+        ({"step": lambda state, action, p: (state, state[..., 0])}, "step must return .*next state, reward, term"),
+        ({"step": ended(lambda state: state, never)}, r"step's reward must be \(T, E\) = \(2, 3\), .*got \(2, 3, 1\)"),
+        ({"step": ended(lambda state: 1.0, never)}, "step's reward must be .*; got float$"),
+        ({"step": ended(lambda state: zeros(state).double(), never)}, "step's reward must be .*got .*torch.float64"),
+        (
+            {"step": ended(zeros, zeros)},
+            r"step's terminated must be \(T, E\) = \(2, 3\), torch\.bool, .*torch\.float32",
+        ),
+        (
+            {"step": lambda s, a, p: (s[..., 0], zeros(s), never(s))},
+            r"step's next state must be \(T, E, X\) = \(2, 3, 1\)",
+        ),
+        ({"start": lambda draws, p: draws[..., 0]}, r"start's state must be \(T, E, X\)"),
+        ({"start": lambda draws, p: draws.double()}, "start's state must be .*torch.float32.*; got .*torch.float64"),
+        ({"start": lambda draws, p: p["weight"] * draws}, "start raised KeyError: 'weight'"),
+        ({"observe": lambda state, p: state.repeat(1, 1, 2)}, r"observe's .* \(2, 3, 1\), .*; got \(2, 3, 2\)"),
+        ({"observation_space": Box(-1, 1, (1, 1))}, r"observation_space must be a Box of shape \(O,\)"),
+        ({"action_space": Discrete(2, start=1)}, "action_space must be .* a Discrete from 0"),
+        ({"action_space": Box(-1, 1, ())}, r"action_space must be a Box of shape \(A,\)"),
+    ],
+)
+def test_the_check_names_the_function_and_what_it_must_answer(changes, message):
+    family = Family(
+        name="tank",
+        parameters=(PLAIN,),
+        observation_space=Box(-9, 9, (1,)),
+        action_space=Box(-1, 1, (1,)),
+        max_episode_steps=10,
+        draws=1,
+        start=lambda draws, p: draws,
+        step=ended(zeros, never),
+    )
+    family.check()
+    with pytest.raises(InputError, match=f"^family 'tank': {message}") as error:
+        dataclasses.replace(family, **changes).check()
+    assert "\n" not in str(error.value)
+
+
+def register(monkeypatch, value):
+    """Let another package register ``value`` under the name of toy."""
+    point = EntryPoint("toy", value, registry.ENTRY_POINT_GROUP)
     monkeypatch.setattr(
         registry,
         "entry_points",
-        lambda group, name="toy": [Point()] if (group, name) == (registry.ENTRY_POINT_GROUP, "toy") else [],
+        lambda group, name="toy": [point] if (group, name) == (point.group, point.name) else [],
     )
+
+
+def test_other_packages_register_families_by_entry_point(monkeypatch):
+    register(monkeypatch, "hyperrl.envs.pendulum:family")
     assert registry.families()[-1] == "toy"
-    assert registry.get("toy").names == ("mass",)
+    assert registry.get("toy").name == "pendulum"
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("no_such_module:family", "cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'; mend"),
+        ("hyperrl.envs.pendulum:famly", "cannot be loaded: AttributeError: .*; mend or uninstall that package"),
+        ("hyperrl.envs.pendulum:step", "is no hyperrl.envs.Family but a function"),
+    ],
+)
+def test_a_broken_entry_point_is_named(monkeypatch, value, reason):
+    register(monkeypatch, value)
+    with pytest.raises(InputError, match=f"^family 'toy': entry point '{value}' of another package {reason}"):
+        registry.get("toy")

@@ -83,6 +83,25 @@ def test_parameters_are_keywords_and_act():
     assert (env.step(1)[0] != plain.step(1)[0]).any()
 
 
+@pytest.mark.parametrize("action", [5, 2, -1, 0.5, np.array([0, 1]), None])
+def test_actions_outside_a_discrete_space_are_refused(action):
+    ours, theirs = (gymnasium.make(name) for name in ("hyperrl/CartPole-v1", "CartPole-v1"))
+    for env in (ours, theirs):
+        env.reset(seed=0)
+    with pytest.raises(AssertionError):
+        theirs.step(action)
+    with pytest.raises(InputError, match=r"^action=.*: must be a whole number from 0 to 1$"):
+        ours.step(action)
+    assert ours.step(np.int64(1))[0] in ours.observation_space
+
+
+def test_options_of_reset_are_refused_and_not_ignored():
+    env = gymnasium.make("hyperrl/CartPole-v1")
+    env.reset(seed=0, options={})
+    with pytest.raises(InputError, match=r"^options=\{'low': -0\.1, 'high': 0\.1\}: not supported; leave them out"):
+        env.reset(seed=0, options={"low": -0.1, "high": 0.1})
+
+
 def test_pendulums_action_space_follows_max_torque():
     env = gymnasium.make("hyperrl/Pendulum-v1", max_torque=3.0)
     assert env.action_space == gymnasium.spaces.Box(-3, 3, (1,), np.float32)

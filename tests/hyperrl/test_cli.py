@@ -1,6 +1,7 @@
 """The command line, as a newcomer types it."""
 
 import json
+import shlex
 import subprocess
 import sys
 from dataclasses import fields
@@ -11,9 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from hyperrl.cli import SPLITS
+import hyperrl
+from hyperrl.cli import _build_parser
 from hyperrl.config import Config
 from hyperrl.envs import registry
+from hyperrl.envs.family import SPLITS
 from hyperrl.statistics import iqm, worst_tenth
 
 CONTRACT = {"family", "agent", "seed", "split", "episodes", "mean", "worst", "iqm", "ci95", "variants"}
@@ -108,6 +111,50 @@ def test_families_lists_every_parameter(cli, monkeypatch, columns):
         for key, (low, high) in family.held_out.items():
             assert f"{key} {low:g} to {high:g}" in after.splitlines()[0]
     assert all(split in out for split in SPLITS)
+
+
+def test_version(cli):
+    assert cli("--version") == (0, f"hyperrl {hyperrl.__version__}\n", "")
+
+
+@pytest.mark.parametrize("value", ["-1e-1", "-.5", "-2", "-1E1"])
+def test_negative_numbers_are_numbers_however_they_are_written(value):
+    assert _build_parser().parse_args(["train", "cartpole", "--log-std", value]).log_std == float(value)
+
+
+def test_the_command_to_go_on_is_quoted(cli, monkeypatch):
+    def stop(*args, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hyperrl.training.train", stop)
+    words = ["train", "my family.py", "--run", "my runs/1", "--hidden", "8", "16", "--log-std", "-1e-7"]
+    status, out, err = cli(*words)
+    assert (status, out) == (130, "")
+    begin, _, again = err.partition("; go on with: ")
+    assert begin == "hyperrl: stopped"
+    first, last = (vars(_build_parser().parse_args(line)) for line in (words, shlex.split(again)[1:]))
+    assert last == {**first, "resume": True}
+
+
+def test_ctrl_c_elsewhere_is_one_line(cli, monkeypatch):
+    def stop(*args, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hyperrl.experts.train_experts", stop)
+    assert cli("experts", "cartpole", "--variants", "1") == (130, "", "hyperrl: stopped\n")
+
+
+def test_experts_are_kept_and_looked_for_where_one_says(cli, tiny_run, monkeypatch):
+    asked = []
+    monkeypatch.setattr("hyperrl.experts.train_experts", lambda *args, **chosen: asked.append(chosen) or [])
+    assert cli("experts", "cartpole", "--variants", "1", "--experts", "my experts") == (0, "", "")
+    assert cli("experts", "cartpole", "--variants", "1") == (0, "", "")
+    assert asked == [{"seed": 0, "root": Path("my experts")}, {"seed": 0}]
+    monkeypatch.setattr("hyperrl.evaluate.cached_experts", lambda *args: asked.append(args[2]) or [None])
+    words = ["evaluate", tiny_run.folder, "--set", "length=0.8", "--episodes", "1"]
+    assert "hyperrl experts cartpole --variants 8 --experts 'my experts'" in cli(*words, "--experts", "my experts")[1]
+    assert cli(*words)[0] == 0
+    assert asked[2:] == [Path("my experts"), Path("runs/experts")]
 
 
 # a round trip
@@ -244,7 +291,7 @@ def test_an_own_family_from_a_file(cli, own_family):
     own_family.write_text(own_family.read_text().replace("(-2, 2), (-3, 3)", "(-1, 2), (-3, 3)"))
     status, _, err = cli("evaluate", "run")
     assert status == 2
-    assert "family 'plant' has other parameters, ranges or held-out variants than when the run was" in err
+    assert "family 'plant' has other parameters, ranges, spaces or held-out variants than when the run was" in err
 
 
 def test_an_own_family_from_a_module(cli, own_family, words, monkeypatch):
@@ -266,6 +313,7 @@ MISTAKES = {
     ),
     "unknown activation": ("train cartpole --activation gelu", "'gelu'", "unknown; choose from tanh"),
     "steps 0": ("train cartpole --steps 0", "steps=0", "must be 1 or more"),
+    "minibatches uneven": ("train cartpole --minibatches 3", "minibatches=3", "a divisor of copies x rollout = "),
     "steps half": ("train cartpole --steps 1.5", "--steps: 1.5", "must be a whole number"),
     "steps word": ("train cartpole --steps many", "--steps: many", "must be a whole number"),
     "steps inf": ("train cartpole --steps inf", "--steps: inf", "must be a whole number"),
@@ -277,7 +325,7 @@ MISTAKES = {
     "seed below": ("train cartpole --seed -1", "seed=-1", "must be within [0, 2**32)"),
     "seed above": ("train cartpole --seed 99999999999999999999", "seed=", "must be within [0, 2**32)"),
     "hidden": ("train cartpole --hidden 64 0", "hidden=(64, 0)", "must be one or more widths of 1 or more"),
-    "minibatches": ("train cartpole --minibatches 9999", "minibatches=9999", "at most copies x rollout"),
+    "minibatches": ("train cartpole --minibatches 9999", "minibatches=9999", "a divisor of copies x rollout = "),
     "device": ("train cartpole --device tpu", "'tpu'", "unknown; choose from auto, cpu, cuda"),
     "holds a run": (
         "train cartpole --run {run}",
@@ -337,7 +385,10 @@ MISTAKES = {
         "is given more than once; give it one value",
     ),
     "nothing set": ("evaluate {run} --set", "--set", "expected at least one argument"),
-    "unknown split": ("evaluate {run} --split test", "'test'", "choose from"),
+    "unknown split": ("evaluate {run} --split test", "split 'test'", "unknown; choose from train, validation"),
+    "set and split": ("evaluate {run} --set length=1 --split train", "--set gives one variant", "leave out"),
+    "set and variants": ("evaluate {run} --set length=1 --variants 3", "--set gives one variant", "leave out"),
+    "experts split": ("experts cartpole --variants 1 --split test", "split 'test'", "unknown; choose from train"),
     "episodes 0": ("evaluate {run} --episodes 0", "episodes=0", "must be 1 or more"),
     "episodes word": ("evaluate {run} --episodes ten", "--episodes: ten", "must be a whole number"),
     "variants 0": ("evaluate {run} --variants 0", "variants=0", "must be 1 or more"),

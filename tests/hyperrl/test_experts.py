@@ -284,7 +284,7 @@ def test_mistakes_that_ppo_finds():
 
 def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file/cartpole: cannot be written \(.*\); choose another folder"):
+    with pytest.raises(InputError, match=r"file/cartpole: cannot be written \(.*\); choose a folder that can"):
         train_experts("cartpole", CARTPOLE.table([{}]), tmp_path / "file")
 
 

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from hyperrl import figures
-from hyperrl.envs import registry
+from hyperrl.envs import InputError, registry
 
 CARTPOLE = registry.get("cartpole")
 RNG = np.random.default_rng(0)
@@ -49,12 +49,13 @@ def curves():
 def write_all(folder):
     variants_TP = CARTPOLE.variants("extrapolation", 40)
     distance_T = CARTPOLE.distance(variants_TP)
-    return [
-        figures.return_over_parameters(CARTPOLE, points(CARTPOLE), sweeps(CARTPOLE), folder / "parameters.png"),
-        figures.heat_map(CARTPOLE, *heat(), folder / "heat.png"),
-        figures.learning_curves(CARTPOLE, curves(), folder / "curves.png"),
-        figures.return_over_distance(CARTPOLE, distance_T, RNG.uniform(9, 500, 40), folder / "distance.png"),
-    ]
+    drawn = {
+        "parameters": figures.return_over_parameters(CARTPOLE, points(CARTPOLE), sweeps(CARTPOLE)),
+        "heat": figures.heat_map(CARTPOLE, *heat()),
+        "curves": figures.learning_curves(CARTPOLE, curves()),
+        "distance": figures.return_over_distance(CARTPOLE, distance_T, RNG.uniform(9, 500, 40)),
+    }
+    return [figures.save(figure, folder / f"{name}.png") for name, figure in drawn.items()]
 
 
 def test_files_are_images_of_a_readable_size(tmp_path):
@@ -70,12 +71,18 @@ def test_files_are_images_of_a_readable_size(tmp_path):
     assert [path.name for path in paths] == ["parameters.png", "heat.png", "curves.png", "distance.png"]
 
 
+def test_a_figure_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/heat\.png: cannot be written \(.+\); choose a folder that can$"):
+        figures.save(figures.heat_map(CARTPOLE, *heat()), tmp_path / "file" / "heat.png")
+
+
 def test_threads_draw_what_one_draws_and_pyplot_stays_out(tmp_path):
     """Four figures at once, each the same as the first to the bit."""
 
     def draw(number):
-        path = figures.heat_map(CARTPOLE, *heat(returns=np.arange(35.0).reshape(7, 5)), tmp_path / f"{number}.png")
-        return path.read_bytes()
+        figure = figures.heat_map(CARTPOLE, *heat(returns=np.arange(35.0).reshape(7, 5)))
+        return figures.save(figure, tmp_path / f"{number}.png").read_bytes()
 
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(draw, range(4)))) == 1
@@ -84,7 +91,7 @@ def test_threads_draw_what_one_draws_and_pyplot_stays_out(tmp_path):
 
 
 def test_parameter_panels_name_units_ranges_and_splits():
-    figure = figures.draw_return_over_parameters(CARTPOLE, points(CARTPOLE), sweeps(CARTPOLE))
+    figure = figures.return_over_parameters(CARTPOLE, points(CARTPOLE), sweeps(CARTPOLE))
     panels = figure.axes
     named = ["gravity (m/s²)", "masscart (kg)", "masspole (kg)", "length (m)", "force_mag (N)"]
     assert [axes.get_xlabel() for axes in panels] == named
@@ -112,7 +119,7 @@ def test_parameter_panels_name_units_ranges_and_splits():
 
 def test_a_dot_is_a_variant_and_the_line_is_the_sweep():
     held_out, lines = points(CARTPOLE), sweeps(CARTPOLE)
-    figure = figures.draw_return_over_parameters(CARTPOLE, held_out, lines)
+    figure = figures.return_over_parameters(CARTPOLE, held_out, lines)
     axes = figure.axes[3]
     for dots, (variants_TP, returns_T) in zip(axes.collections, held_out.values(), strict=True):
         np.testing.assert_allclose(dots.get_offsets(), np.stack([variants_TP[:, 3], returns_T], axis=1))
@@ -127,19 +134,19 @@ def test_panels_for_any_number_of_parameters(count, tmp_path):
     family = replace(CARTPOLE, parameters=CARTPOLE.parameters[:count], held_out={}, solved=None)
     variants_TP = family.variants("interpolation", 3)
     held_out = {"interpolation": (variants_TP, np.array([-5.0, -3.0, -8.0]))}
-    figure = figures.draw_return_over_parameters(family, held_out, {})
+    figure = figures.return_over_parameters(family, held_out, {})
     assert [axes.get_xlabel().split()[0] for axes in figure.axes] == list(family.names)
     assert legend(figure) == [
         "interpolation: 3 variants, mean \N{MINUS SIGN}5.3",
         "training range",
         "default",
     ]
-    assert figures.return_over_parameters(family, held_out, {}, tmp_path / "p.png").stat().st_size > 5_000
+    assert figures.save(figure, tmp_path / "p.png").stat().st_size > 5_000
 
 
 def test_heat_map_outlines_what_was_trained_on():
     names, grids, returns = heat()
-    figure = figures.draw_heat_map(CARTPOLE, names, grids, returns)
+    figure = figures.heat_map(CARTPOLE, names, grids, returns)
     axes, bar = figure.axes
     assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == (
         "gravity (m/s²)",
@@ -158,19 +165,20 @@ def test_heat_map_outlines_what_was_trained_on():
 
 def test_heat_map_outlines_no_held_out_box_that_it_does_not_cross():
     names, grids, returns = heat(names=("gravity", "masscart"))
-    assert len(figures.draw_heat_map(CARTPOLE, names, grids, returns).axes[0].lines) == 2
+    assert len(figures.heat_map(CARTPOLE, names, grids, returns).axes[0].lines) == 2
     # the sub-box now asks for a heavy pole as well, which the default is not
     family = replace(CARTPOLE, held_out={**CARTPOLE.held_out, "masspole": (0.3, 0.5)})
-    assert len(figures.draw_heat_map(family, *heat()).axes[0].lines) == 2
+    assert len(figures.heat_map(family, *heat()).axes[0].lines) == 2
 
 
 @pytest.mark.parametrize("value", [500.0, np.nan])
 def test_heat_map_of_one_value(value, tmp_path):
-    assert figures.heat_map(CARTPOLE, *heat(returns=np.full((7, 5), value)), tmp_path / "h.png").exists()
+    figure = figures.heat_map(CARTPOLE, *heat(returns=np.full((7, 5), value)))
+    assert figures.save(figure, tmp_path / "h.png").exists()
 
 
 def test_learning_curves_are_named_over_steps():
-    figure = figures.draw_learning_curves(CARTPOLE, curves())
+    figure = figures.learning_curves(CARTPOLE, curves())
     (axes,) = figure.axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("environment steps", "mean return")
     names = ["train (sampled actions)", "validation", "interpolation", "extrapolation", "combination"]
@@ -181,7 +189,7 @@ def test_learning_curves_are_named_over_steps():
 
 def test_distance_shows_means_of_neighbours():
     distance_T = np.array([0.0, 0.0, 1.0, 2.0, 3.0])
-    figure = figures.draw_return_over_distance(CARTPOLE, distance_T, np.array([500.0, 400, 300, 200, 100]))
+    figure = figures.return_over_distance(CARTPOLE, distance_T, np.array([500.0, 400, 300, 200, 100]))
     (axes,) = figure.axes
     assert axes.get_xlabel() == "distance from the training box (half-ranges of the worst parameter)"
     assert legend(figure)[:2] == [
@@ -195,8 +203,8 @@ def test_distance_shows_means_of_neighbours():
 @pytest.mark.parametrize("distance", [[0.0, 0.0], [0.5, 2.0], []])
 def test_distance_of_one_kind_only(distance, tmp_path):
     distance_T = np.array(distance)
-    path = figures.return_over_distance(CARTPOLE, distance_T, np.full(len(distance), 7.0), tmp_path / "d.png")
-    assert path.exists()
+    figure = figures.return_over_distance(CARTPOLE, distance_T, np.full(len(distance), 7.0))
+    assert figures.save(figure, tmp_path / "d.png").exists()
 
 
 def moving(count, size=(40, 60)):
@@ -246,11 +254,6 @@ def test_gif_of_many_colours_stays_close():
     frames = [np.stack([x * 2, y * 4, x + y + i], axis=-1).astype(np.uint8) for i in range(3)]
     for (image, _), frame in zip(played(figures.gif_bytes(frames, 10)), frames, strict=True):
         assert np.abs(image.astype(int) - frame).mean() < 10
-
-
-def test_save_gif_writes_the_bytes(tmp_path):
-    path = figures.save_gif(moving(5), tmp_path / "figures" / "play.gif", fps=25)
-    assert path.read_bytes() == figures.gif_bytes(moving(5), 25)
 
 
 @pytest.mark.parametrize(("count", "fps"), [(0, 50), (3, 0), (3, -1)])
