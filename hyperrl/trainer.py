@@ -68,8 +68,6 @@ _TERMS = (
     "entropy",
     "approx_kl",
     "clip_fraction",
-    "weight_norm",
-    "weight_diversity",
     "grad_norm",
     "active",
 )
@@ -203,7 +201,6 @@ class Trainer:
         rate = torch.full((), config.learning_rate * (1 - self.iteration / config.iterations), device=self.device)
         active = torch.ones((), device=self.device)
         samples = batch.obs_TNO.shape[1]
-        # the backward pass of statistics that cost nothing would take a tenth of the update
         regularised = bool(config.weight_norm_coef or config.diversity_coef)
         history = []
         for _ in range(config.epochs):
@@ -213,26 +210,25 @@ class Trainer:
                 weights_TD = self.agent.generate(context_TC)
                 distribution, value_TN = self.agent(weights_TD, minibatch.obs_TNO)
                 loss = ppo_loss(distribution, value_TN, minibatch, config.clip)
-                weight_norm, diversity = weight_statistics(weights_TD if regularised else weights_TD.detach())
-                total = (
-                    loss.policy
-                    + config.value_coef * loss.value
-                    - config.entropy_coef * loss.entropy
-                    + config.weight_norm_coef * weight_norm
-                    - config.diversity_coef * diversity
-                )
+                total = loss.policy + config.value_coef * loss.value - config.entropy_coef * loss.entropy
+                if regularised:
+                    norm, diversity = weight_statistics(weights_TD)
+                    total = total + config.weight_norm_coef * norm - config.diversity_coef * diversity
                 self.optimiser.zero_grad(set_to_none=True)
                 total.backward()
                 gradient_norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
                 active = active * (loss.approx_kl <= 1.5 * config.target_kl)
                 learning_rate.copy_(rate * active)
                 self.optimiser.step()
-                terms = (total, *loss, weight_norm, diversity, gradient_norm, active)
+                terms = (total, *loss, gradient_norm, active)
                 history.append(torch.stack([term.detach() for term in terms]))
         means = torch.stack(history).mean(0).unbind()
         metrics = {f"train/{name}": value for name, value in zip(_TERMS, means, strict=True)}
         metrics["train/entropy_loss"] = -metrics.pop("train/entropy")
         metrics["train/learning_rate"] = rate
+        with torch.no_grad():
+            norm, diversity = weight_statistics(self.agent.generate(context_TC))
+        metrics |= {"train/weight_norm": norm, "train/weight_diversity": diversity}
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
