@@ -106,7 +106,7 @@ family = Family(
     held_out={"link_mass_2": (1.05, 1.25), "link_length_1": (0.75, 0.95)},
     env_id="hyperrl/Acrobot-v1",
     twin=twin,
-    training={"steps": 600_000},
+    training={"steps": 800_000, "gamma": 0.995},
     expert={
         "normalize": True,
         "n_envs": 16,

@@ -72,7 +72,7 @@ family = Family(
     held_out={"gravity": (11.5, 15), "length": (0.25, 0.5)},
     env_id="hyperrl/CartPole-v1",
     twin=twin,
-    training={"steps": 250_000, "rollout": 32, "gamma": 0.995, "generator_hidden": (32,), "evaluations": 6},
+    training={"steps": 250_000, "gamma": 0.995, "generator_hidden": (32,), "evaluations": 6},
     expert={
         "total_timesteps": 100_000,
         "n_envs": 8,

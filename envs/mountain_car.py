@@ -64,7 +64,7 @@ family = Family(
     held_out={"gravity": (0.003, 0.00375), "force": (0.0012, 0.0015)},
     env_id="hyperrl/MountainCar-v0",
     twin=twin,
-    training={"steps": 600_000},
+    training={"steps": 800_000},
     expert={
         "normalize": True,
         "n_envs": 16,

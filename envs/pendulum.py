@@ -84,7 +84,7 @@ family = Family(
     env_id="hyperrl/Pendulum-v1",
     twin=twin,
     show=show,
-    training={"steps": 1_000_000, "gamma": 0.98, "minibatches": 8},
+    training={"steps": 1_000_000, "gamma": 0.98, "rollout": 64, "minibatches": 8},
     expert={
         "total_timesteps": 100_000,
         "n_envs": 4,

@@ -64,7 +64,7 @@ class Config:
     """T, variants trained on at a time."""
     copies: int = 8
     """E, copies of each variant."""
-    rollout: int = 64
+    rollout: int = 32
     """S, steps of each copy between two updates."""
     lifetime: float = 2.0
     """Episodes' worth of steps after which a variant gives way to a freshly drawn one."""
