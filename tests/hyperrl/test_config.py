@@ -41,7 +41,7 @@ def test_equal_numbers_of_another_type_are_made_right():
 
 
 def test_minibatches_are_even():
-    with pytest.raises(InputError, match=r"^minibatches=3: must be a divisor of copies x rollout = 512"):
+    with pytest.raises(InputError, match=r"^minibatches=3: must be a divisor of copies x rollout = 256"):
         Config(family="cartpole", minibatches=3)
     assert Config(family="cartpole", copies=3, rollout=5, minibatches=15).minibatches == 15
 
