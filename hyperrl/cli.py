@@ -222,15 +222,15 @@ def _train(args: argparse.Namespace) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from hyperrl.checkpoint import write_json
-    from hyperrl.envs import InputError
     from hyperrl.evaluate import evaluate, save
     from hyperrl.run import Run
 
     if args.set is not None and (args.split, args.variants) != (None, None):
-        raise InputError("--set gives one variant, --split and --variants give many; leave out the one or the others")
+        print("warning: --set gives one variant; --split and --variants are left out", file=sys.stderr)
     run, parameters = Run(args.folder), _parameters(args.set)
+    splits = [SPLIT] if args.set is not None or args.split is None else args.split
     chosen = _given(args, episodes="episodes", variants="variants", experts="experts")
-    evaluations = [evaluate(run, split, parameters=parameters, **chosen) for split in args.split or [SPLIT]]
+    evaluations = [evaluate(run, split, parameters=parameters, **chosen) for split in splits]
     results = [evaluation.json() for evaluation in evaluations]
     _print_results(results)
     if any(result["experts"] for result in results):

@@ -237,6 +237,14 @@ def test_one_variant_outside_the_training_ranges(cli, tiny_run):
     assert result["variants"][0]["parameters"] == {**defaults, "length": 1.5, "gravity": 20.0}
 
 
+def test_one_variant_beside_a_split(cli, tiny_run, tmp_path):
+    words = ["--set", "length=0.9", "--split", "combination", "train", "--json", tmp_path / "r.json"]
+    status, _, err = cli("evaluate", tiny_run.folder, *words)
+    assert (status, err) == (0, "warning: --set gives one variant; --split and --variants are left out\n")
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert (result["split"], len(result["variants"])) == (None, 1)
+
+
 def test_the_same_numbers_twice_and_no_warning_within(cli, tiny_run):
     said = []
     for _ in range(2):
@@ -386,8 +394,6 @@ MISTAKES = {
     ),
     "nothing set": ("evaluate {run} --set", "--set", "expected at least one argument"),
     "unknown split": ("evaluate {run} --split test", "split 'test'", "unknown; choose from train, validation"),
-    "set and split": ("evaluate {run} --set length=1 --split train", "--set gives one variant", "leave out"),
-    "set and variants": ("evaluate {run} --set length=1 --variants 3", "--set gives one variant", "leave out"),
     "experts split": ("experts cartpole --variants 1 --split test", "split 'test'", "unknown; choose from train"),
     "episodes 0": ("evaluate {run} --episodes 0", "episodes=0", "must be 1 or more"),
     "episodes word": ("evaluate {run} --episodes ten", "--episodes: ten", "must be a whole number"),
