@@ -49,6 +49,10 @@ class Parameter:
         for name in ("train", "wide"):
             ends = _ends(f"parameter {self.name!r}: {name}", getattr(self, name))
             object.__setattr__(self, name, ends)
+        try:
+            object.__setattr__(self, "default", float(self.default))
+        except (TypeError, ValueError):
+            raise InputError(f"parameter {self.name!r}: default {self.default!r} must be a number") from None
         low, high = self.limits
         nested = low <= self.wide[0] <= self.train[0] < self.train[1] <= self.wide[1] <= high
         if not (self.name.isidentifier() and nested):
@@ -161,6 +165,9 @@ class Family:
         names = [parameter.name for parameter in self.parameters]
         if not names or len(set(names)) != len(names):
             raise InputError(f"family {self.name!r}: needs one or more parameters with different names, got {names}")
+        if int(self.max_episode_steps) < 1:
+            raise InputError(f"family {self.name!r}: max_episode_steps={self.max_episode_steps} must be 1 or more")
+        object.__setattr__(self, "max_episode_steps", int(self.max_episode_steps))
         held_out = {name: _ends(f"family {self.name!r}: held_out {name}", ends) for name, ends in self.held_out.items()}
         object.__setattr__(self, "held_out", held_out)
         for name, (low, high) in held_out.items():
@@ -348,7 +355,8 @@ class Family:
         if isinstance(space, gymnasium.spaces.Discrete):
             action = torch.arange(T * E).view(T, E) % int(space.n)
         else:
-            action = torch.zeros(T, E, *space.shape).clamp(torch.as_tensor(space.low), torch.as_tensor(space.high))
+            low, high = (torch.as_tensor(end, dtype=torch.float32) for end in (space.low, space.high))
+            action = torch.zeros(T, E, *space.shape).clamp(low, high)
 
         def call(name: str, function: Callable[..., Any], *given: Tensor) -> Any:
             try:

@@ -96,3 +96,15 @@ def load(path: Path) -> dict[str, Any]:
     if state["format"] != FORMAT:
         raise InputError(f"{path}: format {state['format']}, this version reads {FORMAT}; {remedy}")
     return state
+
+
+def load_run(path: Path) -> dict[str, Any]:
+    """Read a run's checkpoint: ``steps``, ``trainer``, ``best`` and ``curves``.
+
+    Raises:
+        InputError: as ``load``, or one of these is not there.
+    """
+    state = load(path)
+    if not {"steps", "trainer", "best", "curves"} <= state.keys():
+        raise InputError(f"{path}: not a checkpoint of hyperrl's; restore it, or train again into another folder")
+    return state

@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except InputError as error:
             print(f"hyperrl: {error}", file=sys.stderr)
             return EXIT_MISTAKE
+        except OSError as error:
+            print(f"hyperrl: {error.filename}: {error.strerror}; name another file or folder", file=sys.stderr)
+            return EXIT_MISTAKE
         except KeyboardInterrupt as stop:
             print(f"hyperrl: {str(stop) or 'stopped'}", file=sys.stderr)
             return EXIT_INTERRUPTED
@@ -76,7 +79,9 @@ def _build_parser() -> argparse.ArgumentParser:
     command.add_argument("--episodes", type=_count, default=10, help="greedy episodes a variant (default: 10)")
     command.add_argument("--variants", type=_count, help="variants of each split (default: 64)")
     command.add_argument("--experts", type=Path, metavar="DIR", help="where experts are cached (default: runs/experts)")
-    command.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
+    command.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the result there; a list for several splits"
+    )
     command.set_defaults(command=_evaluate)
 
     command = commands.add_parser("experts", help="train Stable-Baselines3's PPO on single variants, cached")

@@ -125,7 +125,8 @@ class Config:
             self._require(name, "1 or more", getattr(self, name) >= 1)
         for name in ("gamma", "gae_lambda"):
             self._require(name, "within [0, 1]", 0 <= getattr(self, name) <= 1)
-        for name in ("lifetime", "learning_rate", "clip", "target_kl", "max_grad_norm"):
+        self._require("lifetime", "above 0 and at most 1000000", 0 < self.lifetime <= 1e6)
+        for name in ("learning_rate", "clip", "target_kl", "max_grad_norm"):
             self._require(name, "above 0", getattr(self, name) > 0)
         for name in ("value_coef", "entropy_coef", "weight_norm_coef", "diversity_coef"):
             self._require(name, "0 or more", getattr(self, name) >= 0)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from gymnasium.spaces import Box, Discrete
 
 from hyperrl import checkpoint
 from hyperrl.config import Config
@@ -33,10 +34,17 @@ def definition(family: Family) -> dict[str, Any]:
         "name": family.name,
         "parameters": parameters,
         "held_out": dict(family.held_out),
-        "observations": str(family.observation_space),
-        "actions": str(family.action_space),
+        "observations": _space(family.observation_space),
+        "actions": _space(family.action_space),
         "max_episode_steps": family.max_episode_steps,
     }
+
+
+def _space(space: Box | Discrete) -> dict[str, Any]:
+    """A space as JSON can hold it: infinite ends as text."""
+    if isinstance(space, Discrete):
+        return {"n": int(space.n)}
+    return {name: [str(end) for end in getattr(space, name).flat] for name in ("low", "high")}
 
 
 def write_settings(folder: Path, config: Config, family: Family) -> None:
@@ -102,7 +110,7 @@ class Run:
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             raise InputError(f"{self.folder}: stopped before its first checkpoint; go on with hyperrl train --resume")
-        state = checkpoint.load(path)
+        state = checkpoint.load_run(path)
         self.agent = build_agent(self.family, self.config, torch.device("cpu"))
         try:
             self.steps, self.best, self.curves = state["steps"], state["best"], state["curves"]

@@ -111,7 +111,11 @@ def _settings_of_run(
         return None
     if not resume:
         raise InputError(f"{folder}: already holds a run; go on with --resume or choose another --run")
+    if not (folder / "config.json").exists():
+        raise InputError(f"{folder}: holds a checkpoint without its config.json; choose another --run")
     stored, _ = read_settings(folder, family)
+    if stored.device == "cuda" and config.device != "cuda":
+        raise InputError(f"{folder}: was trained on cuda; resume it where there is a GPU, or choose another --run")
     for name in (*chosen, "family"):
         value, first = getattr(config, name), getattr(stored, name)
         if value != first:
@@ -123,7 +127,7 @@ def _settings_of_run(
 
 
 def _restore(path: Path, trainer: Trainer, progressed: Progressed) -> None:
-    state = checkpoint.load(path)
+    state = checkpoint.load_run(path)
     try:
         trainer.load_state_dict(state["trainer"])
         best = state["best"]

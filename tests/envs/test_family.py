@@ -316,3 +316,17 @@ def test_a_broken_entry_point_is_named(monkeypatch, value, reason):
     register(monkeypatch, value)
     with pytest.raises(InputError, match=f"^family 'toy': entry point '{value}' of another package {reason}"):
         registry.get("toy")
+
+
+def test_numpy_numbers_and_float64_boxes_are_taken():
+    parameter = Parameter("mass", "kg", np.float32(1), train=(0.5, 2), wide=(0.5, 2))
+    assert type(parameter.default) is float
+    cartpole = registry.get("cartpole")
+    family = dataclasses.replace(cartpole, max_episode_steps=np.int64(10))
+    assert type(family.max_episode_steps) is int
+    pendulum = registry.get("pendulum")
+    dataclasses.replace(pendulum, action_space=Box(-4, 4, (1,), dtype=np.float64)).check()
+    with pytest.raises(InputError, match="max_episode_steps=0 must be 1 or more"):
+        dataclasses.replace(cartpole, max_episode_steps=0)
+    with pytest.raises(InputError, match="default 'x' must be a number"):
+        Parameter("mass", "kg", "x", train=(0.5, 2), wide=(0.5, 2))

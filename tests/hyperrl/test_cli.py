@@ -320,6 +320,8 @@ MISTAKES = {
         "unknown; choose from hyper, concat, blind",
     ),
     "unknown activation": ("train cartpole --activation gelu", "'gelu'", "unknown; choose from tanh"),
+    "name too long": ("evaluate " + 300 * "x", "File name too long", "name another file or folder"),
+    "lifetime": ("train cartpole --lifetime 1e20", "lifetime=1e+20", "at most 1000000"),
     "steps 0": ("train cartpole --steps 0", "steps=0", "must be 1 or more"),
     "minibatches uneven": ("train cartpole --minibatches 3", "minibatches=3", "a divisor of copies x rollout = "),
     "steps half": ("train cartpole --steps 1.5", "--steps: 1.5", "must be a whole number"),

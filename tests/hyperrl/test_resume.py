@@ -10,6 +10,7 @@ import time
 import pytest
 import torch
 
+import hyperrl
 from hyperrl import checkpoint
 from hyperrl.config import Config
 from hyperrl.envs import InputError, registry
@@ -162,3 +163,16 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="No space left on device"):
         checkpoint.save(path, {"steps": 2})
     assert checkpoint.load(path)["steps"] == 1
+
+
+def test_a_checkpoint_without_settings_is_left_alone(tiny_run, tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes((tiny_run.folder / "checkpoint.pt").read_bytes())
+    with pytest.raises(InputError, match=r"holds a checkpoint without its config\.json; choose another --run"):
+        train("cartpole", run=tmp_path, resume=True, quiet=True)
+
+
+def test_a_foreign_checkpoint_of_the_right_format(tiny_run, tmp_path):
+    (tmp_path / "config.json").write_text((tiny_run.folder / "config.json").read_text())
+    torch.save({"format": checkpoint.FORMAT}, tmp_path / "checkpoint.pt")
+    with pytest.raises(InputError, match=r"checkpoint\.pt: not a checkpoint of hyperrl's; restore it"):
+        hyperrl.load(tmp_path)
