@@ -20,7 +20,7 @@ class VariantEnv(gymnasium.Env[np.ndarray, Any]):
     Gymnasium's own renderer. The time limit is the registered environment's ``TimeLimit``.
     """
 
-    metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 30}  # noqa: RUF012
+    metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 30}  # noqa: RUF012  as Gymnasium declares it
 
     def __init__(self, family: Family | str, render_mode: str | None = None, **parameters: float) -> None:
         """Set up one variant.

@@ -25,7 +25,7 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
     All starts come from one ``torch.Generator`` on the device, seeded by ``reset(seed=...)``.
     """
 
-    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012  as Gymnasium declares it
 
     def __init__(
         self,

@@ -1,18 +1,7 @@
 import importlib.util
 from pathlib import Path
 
-import pytest
-import torch
-
 EXAMPLES = Path(__file__).parents[1] / "examples"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def load(name):
