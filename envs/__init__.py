@@ -8,14 +8,26 @@ from hyperrl.envs.errors import InputError
 
 if TYPE_CHECKING:
     from hyperrl.envs.family import Family, Parameter
+    from hyperrl.envs.physics import PhysicsFamily
     from hyperrl.envs.single import VariantEnv
-    from hyperrl.envs.vector import VariantVectorEnv
+    from hyperrl.envs.vector import PhysicsVectorEnv, VariantVectorEnv
 
-__all__ = ["Family", "InputError", "Parameter", "VariantEnv", "VariantVectorEnv", "registry"]
+__all__ = [
+    "Family",
+    "InputError",
+    "Parameter",
+    "PhysicsFamily",
+    "PhysicsVectorEnv",
+    "VariantEnv",
+    "VariantVectorEnv",
+    "registry",
+]
 
 _HOME = {
     "Family": "family",
     "Parameter": "family",
+    "PhysicsFamily": "physics",
+    "PhysicsVectorEnv": "vector",
     "VariantEnv": "single",
     "VariantVectorEnv": "vector",
 }

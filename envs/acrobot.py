@@ -17,7 +17,8 @@ from gymnasium.envs.classic_control.acrobot import AcrobotEnv
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
-from hyperrl.envs.family import Family, Parameter, Values
+from hyperrl.envs.family import Parameter, Values
+from hyperrl.envs.physics import PhysicsFamily
 
 TIME_STEP = 0.2  # s
 MAX_SPEED_1 = 4 * math.pi  # rad/s
@@ -87,7 +88,7 @@ def twin(render_mode: str | None = None, **parameters: float) -> AcrobotEnv:
 
 _HIGH = np.array([1.0, 1.0, 1.0, 1.0, MAX_SPEED_1, MAX_SPEED_2], dtype=np.float32)
 
-family = Family(
+family = PhysicsFamily(
     name="acrobot",
     parameters=(
         Parameter("link_mass_1", "kg", 1.0, (0.75, 1.25), (0.5, 1.75), "(0, 20]", "the upper link's mass"),

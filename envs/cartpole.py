@@ -14,7 +14,8 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
-from hyperrl.envs.family import Family, Parameter, Values
+from hyperrl.envs.family import Parameter, Values
+from hyperrl.envs.physics import PhysicsFamily
 
 TIME_STEP = 0.02  # s
 X_LIMIT = 2.4  # m
@@ -54,7 +55,7 @@ def twin(render_mode: str | None = None, **parameters: float) -> CartPoleEnv:
 
 _HIGH = np.array([2 * X_LIMIT, np.inf, 2 * THETA_LIMIT, np.inf], dtype=np.float32)
 
-family = Family(
+family = PhysicsFamily(
     name="cartpole",
     parameters=(
         Parameter("gravity", "m/s2", 9.8, (5, 15), (2.5, 25), "[0, 100]", "acceleration of free fall"),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 
 from hyperrl.envs.errors import InputError
+
+if TYPE_CHECKING:
+    from hyperrl.envs.vector import VariantVectorEnv
 
 Values = Mapping[str, Tensor]
 """Parameter name -> tensor that broadcasts against (T, E)."""
@@ -44,6 +47,13 @@ class Parameter:
     """Values for which the physics is defined, as an interval: ``"(0, 10]"`` leaves 0 out and 10 in."""
     note: str = ""
     """What the parameter is, in a few words."""
+    gap: float = 0.0
+    """Values nearer to 0 than this are never drawn, and both signs are drawn equally often: ``train=(-3, 3)`` with
+    ``gap=1`` trains on -3 to -1 and on 1 to 3."""
+    period: float = 0.0
+    """One whole turn, where the parameter is an angle: it is encoded as cosine and sine. 0 where it is none."""
+    distractor: bool = False
+    """Declared to have no effect. Splits held out from training hold it at its default; it may train on one value."""
 
     def __post_init__(self) -> None:
         for name in ("train", "wide"):
@@ -54,8 +64,8 @@ class Parameter:
         except (TypeError, ValueError):
             raise InputError(f"parameter {self.name!r}: default {self.default!r} must be a number") from None
         low, high = self.limits
-        nested = low <= self.wide[0] <= self.train[0] < self.train[1] <= self.wide[1] <= high
-        if not (self.name.isidentifier() and nested):
+        nested = low <= self.wide[0] <= self.train[0] <= self.train[1] <= self.wide[1] <= high
+        if not (self.name.isidentifier() and nested and (self.train[0] < self.train[1] or self.distractor)):
             raise InputError(
                 f"parameter {self.name!r}: train {_span(self.train)} must lie within wide {_span(self.wide)}, "
                 f"and wide within {self.bounds}; mend the ranges"
@@ -63,6 +73,11 @@ class Parameter:
         for value in (self.default, *self.train, *self.wide):
             if not self.admits(value):
                 raise InputError(f"parameter {self.name!r}: {value:g} must be within {self.bounds}")
+        if self.gap and not -self.train[0] >= self.gap <= self.train[1]:
+            raise InputError(
+                f"parameter {self.name!r}: gap={self.gap:g} must leave values of both signs within train "
+                f"{_span(self.train)}; make it smaller"
+            )
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -81,9 +96,15 @@ class Parameter:
         """Encode values (T,) as one or more features (T,), each about [-1, 1] over the training range.
 
         Centre and half-range first; a range that spans both signs adds the sign; one that spans a decade adds
-        the logarithm and the reciprocal, unless ``bounds`` admit 0.
+        the logarithm and the reciprocal, unless ``bounds`` admit 0. An angle gives its cosine and sine instead, and
+        a parameter that trains on one value itself.
         """
         low, high = self.train
+        if self.period:
+            turn_T = value_T * (2 * math.pi / self.period)
+            return [turn_T.cos(), turn_T.sin()]
+        if low == high:
+            return [value_T]
         features = [_scale(value_T, low, high)]
         if low < 0 < high:
             features.append(torch.sign(value_T))
@@ -91,6 +112,24 @@ class Parameter:
             features.append(_scale(value_T.abs().log(), math.log(abs(low)), math.log(abs(high))))
             features.append(_scale(1 / value_T, 1 / low, 1 / high))
         return features
+
+    def place(self, unit: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+        """Carry uniform draws in [0, 1) to the range ``ends``, around the gap."""
+        low, high = ends
+        if not self.gap:
+            return low + (high - low) * unit
+        negative, positive = low + (-self.gap - low) * 2 * unit, self.gap + (high - self.gap) * (2 * unit - 1)
+        return np.where(unit < 0.5, negative, positive)
+
+    def outside(self, values: np.ndarray) -> np.ndarray:
+        """How far values lie outside what is trained on, in half-ranges; 0 inside, and for a distractor."""
+        low, high = self.train
+        if self.distractor:
+            return np.zeros_like(values)
+        if self.period:
+            values = low + (values - low) % self.period
+        half = (high - low) / 2
+        return np.maximum(np.maximum(np.abs(values - (low + high) / 2) - half, self.gap - np.abs(values)), 0) / half
 
 
 def _ends(name: str, ends: Any) -> tuple[float, float]:
@@ -110,20 +149,17 @@ def _scale(value_T: Tensor, low: float, high: float) -> Tensor:
     return (value_T - (low + high) / 2) / ((high - low) / 2)
 
 
-def _identity(state: Tensor, p: Values) -> Tensor:
-    return state
-
-
-def _set_state(twin: Any, state: np.ndarray, action: Any) -> None:
-    twin.state = state
+def _intervals(name: str, given: Any) -> tuple[tuple[float, float], ...]:
+    """One interval, or several, as a tuple of intervals."""
+    several = isinstance(given, list | tuple) and len(given) > 0 and all(isinstance(x, list | tuple) for x in given)
+    return tuple(_ends(name, ends) for ends in (given if several else [given]))
 
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """A contextual MDP: one task as pure functions over (T, E), its parameters and its splits.
+    """A contextual MDP: one task, its parameters and their splits.
 
-    The physics functions take ``p``, a mapping from parameter name to a tensor that broadcasts against
-    (T, E). They may use any float dtype and device, and must not branch on a tensor's value.
+    How the task is simulated is said by a subclass, in ``vector`` and ``single``.
     """
 
     name: str
@@ -136,22 +172,13 @@ class Family:
     """Actions of one copy: Box (A,), or Discrete starting at 0. Holds the actions of every variant."""
     max_episode_steps: int
     """Steps after which an episode is truncated."""
-    draws: int
-    """How many uniform draws in [0, 1) one start takes."""
-    start: Callable[[Tensor, Values], Tensor]
-    """(draws (T, E, draws), p) -> state (T, E, X)."""
-    step: Callable[[Tensor, Tensor, Values], tuple[Tensor, Tensor, Tensor]]
-    """(state (T, E, X), action (T, E) or (T, E, A), p) -> next state, reward (T, E), terminated (T, E)."""
-    observe: Callable[[Tensor, Values], Tensor] = _identity
-    """(state (T, E, X), p) -> observation (T, E, O)."""
-    held_out: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """Sub-box of the training box that is never trained on: the combination split."""
+    held_out: Mapping[str, Any] = field(default_factory=dict)
+    """Region of the training box that is never trained on, the combination split: parameter name -> a range, or
+    several; kept as a tuple of ranges."""
+    fixed: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Splits that are lists of variants (n, P) instead of draws from the ranges: published grids."""
     env_id: str = ""
     """Id of the registered single environment."""
-    twin: Callable[..., Any] | None = None
-    """``twin(render_mode=None, **parameters)``: Gymnasium's own environment with the parameters applied."""
-    show: Callable[[Any, np.ndarray, Any], None] = _set_state
-    """(twin, state (X,), action): put the state in the twin, so that its renderer draws it."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Tuned settings for whoever trains on the family; not read in this package room."""
     expert: Mapping[str, Any] = field(default_factory=dict)
@@ -168,18 +195,27 @@ class Family:
         if int(self.max_episode_steps) < 1:
             raise InputError(f"family {self.name!r}: max_episode_steps={self.max_episode_steps} must be 1 or more")
         object.__setattr__(self, "max_episode_steps", int(self.max_episode_steps))
-        held_out = {name: _ends(f"family {self.name!r}: held_out {name}", ends) for name, ends in self.held_out.items()}
+        held_out = {
+            name: _intervals(f"family {self.name!r}: held_out {name}", given) for name, given in self.held_out.items()
+        }
         object.__setattr__(self, "held_out", held_out)
-        for name, (low, high) in held_out.items():
+        for name, intervals in held_out.items():
             train = self[name].train
-            if not train[0] <= low < high <= train[1]:
-                raise InputError(
-                    f"family {self.name!r}: held_out {name}={_span((low, high))} must lie within its "
-                    f"training range {_span(train)}"
-                )
-        if held_out and all(ends == self[name].train for name, ends in held_out.items()):
+            for low, high in intervals:
+                if not train[0] <= low < high <= train[1]:
+                    raise InputError(
+                        f"family {self.name!r}: held_out {name}={_span((low, high))} must lie within its "
+                        f"training range {_span(train)}"
+                    )
+        if held_out and all(self[name].train in intervals for name, intervals in held_out.items()):
             raise InputError(f"family {self.name!r}: held_out leaves nothing to train on; make it smaller")
-        for name in ("held_out", "training", "expert"):
+        for split, rows in self.fixed.items():
+            if split not in SPLITS or np.ndim(rows) != 2 or not len(rows) or np.shape(rows)[1] != len(names):
+                raise InputError(
+                    f"family {self.name!r}: fixed {split!r} of shape {np.shape(rows)} must be a split's name and "
+                    f"variants (n, {len(names)}) with n >= 1; choose from {', '.join(SPLITS)}"
+                )
+        for name in ("held_out", "fixed", "training", "expert"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __getitem__(self, name: str) -> Parameter:
@@ -190,6 +226,14 @@ class Family:
         raise InputError(f"{name}: unknown parameter of family {self.name!r}; choose from {known}")
 
     @property
+    def region(self) -> str:
+        """The held-out region in words: ``length 0.25 to 0.5, gravity 11.5 to 15``; empty where there is none."""
+        return ", ".join(
+            f"{name} {' and '.join(f'{low:g} to {high:g}' for low, high in intervals)}"
+            for name, intervals in self.held_out.items()
+        )
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Parameter names in the order of the columns of (T, P)."""
         return tuple(parameter.name for parameter in self.parameters)
@@ -197,9 +241,9 @@ class Family:
     @property
     def splits(self) -> tuple[str, ...]:
         """The held-out splits that have variants, in the order of ``SPLITS``."""
-        wider = any(parameter.wide != parameter.train for parameter in self.parameters)
-        has = {"train": False, "extrapolation": wider, "combination": bool(self.held_out)}
-        return tuple(split for split in SPLITS if has.get(split, True))
+        wider = any(parameter.wide != parameter.train for parameter in self.parameters if not parameter.distractor)
+        has = {"extrapolation": wider, "combination": bool(self.held_out)}
+        return tuple(split for split in SPLITS[1:] if has.get(split, True) or split in self.fixed)
 
     @property
     def defaults(self) -> dict[str, float]:
@@ -246,8 +290,7 @@ class Family:
 
     def in_training_ranges(self, table_TP: np.ndarray) -> np.ndarray:
         """Whether every parameter of each variant (T, P) lies within its training range: (T,)."""
-        low, high = self.box("train")
-        return np.all((table_TP >= low) & (table_TP <= high), axis=1)
+        return self.distance(table_TP) == 0
 
     def range_note(self, table_TP: np.ndarray) -> str:
         """One line on the variants (T, P) that lie outside the training ranges, empty where none does."""
@@ -257,32 +300,35 @@ class Family:
             return f"{count} variants lie outside the training ranges of {self.name}" if outside.any() else ""
         return "; ".join(
             f"{p.name}={value:g} lies outside the training range {p.train[0]:g} to {p.train[1]:g} {p.unit}"
+            + (f" without the gap {-p.gap:g} to {p.gap:g}" if p.gap else "")
             for p, value in zip(self.parameters, table_TP.flat, strict=True)
-            if not p.train[0] <= value <= p.train[1]
+            if p.outside(value)
         )
 
     def is_held_out(self, table_TP: np.ndarray) -> np.ndarray:
-        """Whether each variant (T, P) lies in the held-out sub-box: (T,)."""
+        """Whether each variant (T, P) lies in the held-out region: (T,)."""
         if not self.held_out:
             return np.zeros(len(table_TP), dtype=bool)
-        inside = [
-            (table_TP[:, self.names.index(name)] >= low) & (table_TP[:, self.names.index(name)] <= high)
-            for name, (low, high) in self.held_out.items()
-        ]
-        return np.all(inside, axis=0)
+        inside = np.ones(len(table_TP), dtype=bool)
+        for name, intervals in self.held_out.items():
+            values_T = table_TP[:, self.names.index(name)]
+            inside &= np.any([(values_T >= low) & (values_T <= high) for low, high in intervals], axis=0)
+        return inside
 
     def distance(self, table_TP: np.ndarray) -> np.ndarray:
         """How far each variant (T, P) lies outside training, in half-ranges of the worst parameter: (T,)."""
-        low, high = self.box("train")
-        outside = np.abs(table_TP - (low + high) / 2) / ((high - low) / 2) - 1
-        return np.maximum(outside, 0).max(axis=1)
+        return np.max([p.outside(table_TP[:, i]) for i, p in enumerate(self.parameters)], axis=0)
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Draw ``n`` training variants (n, P), uniform over the training box without the held-out sub-box."""
+        """Draw ``n`` training variants (n, P), uniform over the training box without the held-out region."""
+        if "train" in self.fixed:
+            return self.fixed["train"][rng.integers(len(self.fixed["train"]), size=n)]
         return self._draw("train", n, rng)
 
     def variants(self, split: str, n: int) -> np.ndarray:
-        """The first ``n`` variants (n, P) of a split, fixed: ``variants(s, 8)`` begins ``variants(s, 64)``.
+        """The first ``n`` variants (n, P) of a split, always the same: ``variants(s, 8)`` begins ``variants(s, 64)``.
+
+        A split that is a list gives all that it has where it has fewer.
 
         Raises:
             InputError: the split is unknown, or the family has no variants in it.
@@ -293,17 +339,17 @@ class Family:
             raise InputError(f"split {split!r}: family {self.name!r} has no variants in it; choose another split")
         if n < 1:
             raise InputError(f"variants={n}: must be 1 or more; choose how many of the split")
-        return self._draw(split, n, np.random.default_rng((0, SPLITS.index(split))))
+        rng = np.random.default_rng((0, SPLITS.index(split)))
+        if split in self.fixed:
+            return rng.permutation(self.fixed[split])[:n]
+        return self._draw(split, n, rng)
 
     def _draw(self, split: str, n: int, rng: np.random.Generator) -> np.ndarray:
-        low, high = self.box("wide" if split == "extrapolation" else "train")
-        if split == "combination":
-            for name, ends in self.held_out.items():
-                low[self.names.index(name)], high[self.names.index(name)] = ends
         accepted = np.empty((0, len(self.names)))
         for _ in range(max(1000, n)):
             # rows come one after the other, so that a longer draw begins with a shorter one
-            rows = rng.uniform(low, high, size=(256, len(low)))
+            unit = rng.random((256, len(self.names)))
+            rows = np.stack([self._place(split, p, unit[:, i]) for i, p in enumerate(self.parameters)], axis=1)
             if split == "extrapolation":
                 keep = ~self.in_training_ranges(rows)
             elif split == "combination":
@@ -318,9 +364,44 @@ class Family:
             f"make {'wide wider' if split == 'extrapolation' else 'held_out smaller'}"
         )
 
+    def _place(self, split: str, parameter: Parameter, unit: np.ndarray) -> np.ndarray:
+        """Carry uniform draws (n,) to one parameter's values in a split."""
+        if parameter.distractor and split not in ("train", "validation"):
+            return np.full_like(unit, parameter.default)
+        if split == "combination" and parameter.name in self.held_out:
+            # one draw picks the interval and the place in it
+            place, intervals = unit * len(self.held_out[parameter.name]), np.array(self.held_out[parameter.name])
+            low, high = intervals[place.astype(int)].T
+            return low + (high - low) * (place % 1)
+        return parameter.place(unit, parameter.wide if split == "extrapolation" else parameter.train)
+
     def variant_action_space(self, variant: Mapping[str, float]) -> gymnasium.spaces.Box | gymnasium.spaces.Discrete:
-        """Actions of one copy of a variant: its twin's space, or the family's where there is no twin."""
-        return self.action_space if self.twin is None else self.twin(**variant).action_space
+        """Actions of one copy of a variant: the family's, unless the task derives them from its parameters."""
+        return self.action_space
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the single environment renders."""
+        raise NotImplementedError
+
+    def vector(
+        self,
+        variants_TP: np.ndarray,
+        copies: int = 1,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        seed: int = 0,
+    ) -> VariantVectorEnv:
+        """Variants (T, P) in SI units x copies, stepped together: see ``hyperrl.envs.vector``."""
+        raise NotImplementedError
+
+    def single(self, render_mode: str | None = None, **parameters: float) -> gymnasium.Env:
+        """One variant as an ordinary environment, parameters in SI units, without the time limit.
+
+        Raises:
+            InputError: as ``variant``, or a render mode that the task has not.
+        """
+        raise NotImplementedError
 
     @property
     def context_size(self) -> int:
@@ -337,11 +418,10 @@ class Family:
         return torch.stack(features, dim=1)
 
     def check(self) -> None:
-        """Try the spaces and the physics: start, observe and step a few copies once, in float32.
+        """Try what a user may have declared wrongly: the spaces here, the simulation in subclasses.
 
         Raises:
-            InputError: a space is of another kind, or a function raises, or answers in another shape or dtype
-                than it must.
+            InputError: a space is of another kind, or the simulation fails.
         """
         space = self.action_space
         if not (isinstance(self.observation_space, gymnasium.spaces.Box) and len(self.observation_space.shape) == 1):
@@ -349,45 +429,6 @@ class Family:
         discrete = isinstance(space, gymnasium.spaces.Discrete) and space.start == 0
         if not (discrete or (isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1)):
             raise InputError(f"family {self.name!r}: action_space must be a Box of shape (A,), or a Discrete from 0")
-        # T and E equal no other size, so that a wrong broadcast cannot pass for a right one
-        T, E = sorted(set(range(2, 7)) - {self.draws, *self.observation_space.shape, *(space.shape or ())})[:2]
-        p = self.values(torch.as_tensor(self.variants("train", T), dtype=torch.float32))
-        if isinstance(space, gymnasium.spaces.Discrete):
-            action = torch.arange(T * E).view(T, E) % int(space.n)
-        else:
-            low, high = (torch.as_tensor(end, dtype=torch.float32) for end in (space.low, space.high))
-            action = torch.zeros(T, E, *space.shape).clamp(low, high)
-
-        def call(name: str, function: Callable[..., Any], *given: Tensor) -> Any:
-            try:
-                return function(*given, p)
-            except Exception as error:
-                shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given)
-                raise InputError(
-                    f"family {self.name!r}: {name} raised {type(error).__name__}: {' '.join(str(error).split())}; "
-                    f"it got {shapes} and parameters {(T, 1)}, for T={T} variants and E={E} copies"
-                ) from None
-
-        def expect(what: str, got: Any, shape: tuple[int, ...], letters: str, dtype: torch.dtype) -> None:
-            if not isinstance(got, Tensor) or tuple(got.shape) != shape or got.dtype != dtype:
-                found = f"{tuple(got.shape)}, {got.dtype}" if isinstance(got, Tensor) else type(got).__name__
-                raise InputError(
-                    f"family {self.name!r}: {what} must be {letters} = {shape}, {dtype}, for T={T} variants and "
-                    f"E={E} copies; got {found}"
-                )
-
-        draws = torch.rand((T, E, self.draws), generator=torch.Generator().manual_seed(0))
-        state = call("start", self.start, draws)
-        size = state.shape[-1] if isinstance(state, Tensor) and state.ndim else 1
-        expect("start's state", state, (T, E, size), "(T, E, X)", torch.float32)
-        shape = (T, E, *self.observation_space.shape)
-        expect("observe's observation", call("observe", self.observe, state), shape, "(T, E, O)", torch.float32)
-        answer = call("step", self.step, state, action)
-        if not isinstance(answer, tuple | list) or len(answer) != 3:
-            raise InputError(f"family {self.name!r}: step must return (next state, reward, terminated)")
-        expect("step's next state", answer[0], (T, E, size), "(T, E, X)", torch.float32)
-        expect("step's reward", answer[1], (T, E), "(T, E)", torch.float32)
-        expect("step's terminated", answer[2], (T, E), "(T, E)", torch.bool)
 
     def values(self, variants_TP: Tensor) -> dict[str, Tensor]:
         """Variants (T, P) as what the physics takes: one tensor (T, 1) a parameter."""

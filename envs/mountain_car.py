@@ -12,7 +12,8 @@ from gymnasium.envs.classic_control.mountain_car import MountainCarEnv
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
-from hyperrl.envs.family import Family, Parameter, Values
+from hyperrl.envs.family import Parameter, Values
+from hyperrl.envs.physics import PhysicsFamily
 
 MIN_POSITION, MAX_POSITION = -1.2, 0.6
 MAX_SPEED = 0.07  # per step
@@ -49,7 +50,7 @@ def twin(render_mode: str | None = None, **parameters: float) -> MountainCarEnv:
 _LOW = np.array([MIN_POSITION, -MAX_SPEED], dtype=np.float32)
 _HIGH = np.array([MAX_POSITION, MAX_SPEED], dtype=np.float32)
 
-family = Family(
+family = PhysicsFamily(
     name="mountain_car",
     parameters=(
         Parameter("gravity", "1/step2", 0.0025, (0.00175, 0.00375), (0.00125, 0.00625), "[0, 0.05]", "pull downhill"),

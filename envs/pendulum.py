@@ -14,7 +14,8 @@ from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from hyperrl.envs.family import Family, Parameter, Values
+from hyperrl.envs.family import Parameter, Values
+from hyperrl.envs.physics import PhysicsFamily
 
 TIME_STEP = 0.05  # s
 MAX_SPEED = 8.0  # rad/s
@@ -65,7 +66,7 @@ def show(twin: Any, state: np.ndarray, action: Any) -> None:
 
 _HIGH = np.array([1.0, 1.0, MAX_SPEED], dtype=np.float32)
 
-family = Family(
+family = PhysicsFamily(
     name="pendulum",
     parameters=(
         Parameter("g", "m/s2", 10.0, (5, 15), (3, 18), "[0, 100]", "acceleration of free fall"),

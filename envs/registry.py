@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import gymnasium
 
@@ -15,13 +15,25 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "hyperrl.families"
 
-# File here -> id and time limit of its single environment, so that registering imports no physics.
+
+class Shipped(NamedTuple):
+    """A family of this package, said without importing its physics."""
+
+    env_id: str
+    """Of its single environment."""
+    max_episode_steps: int
+    module: str
+    attribute: str = "family"
+    extra: str = ""
+    """Of this package, that installs the simulator."""
+
+
 _SHIPPED = {
-    "cartpole": ("hyperrl/CartPole-v1", 500),
-    "pendulum": ("hyperrl/Pendulum-v1", 200),
-    "acrobot": ("hyperrl/Acrobot-v1", 500),
-    "mountain_car": ("hyperrl/MountainCar-v0", 200),
-    "mountain_car_continuous": ("hyperrl/MountainCarContinuous-v0", 999),
+    "cartpole": Shipped("hyperrl/CartPole-v1", 500, "cartpole"),
+    "pendulum": Shipped("hyperrl/Pendulum-v1", 200, "pendulum"),
+    "acrobot": Shipped("hyperrl/Acrobot-v1", 500, "acrobot"),
+    "mountain_car": Shipped("hyperrl/MountainCar-v0", 200, "mountain_car"),
+    "mountain_car_continuous": Shipped("hyperrl/MountainCarContinuous-v0", 999, "mountain_car_continuous"),
 }
 
 
@@ -34,15 +46,28 @@ def get(name: str) -> Family:
     """The registered family of that name.
 
     Raises:
-        InputError: no family has that name, or what another package registered under it is none.
+        InputError: no family has that name, its simulator is not installed, or what another package registered
+            under it is none.
     """
     if name in _SHIPPED:
-        return import_module(f"hyperrl.envs.{name}").family
+        return _import(name, _SHIPPED[name])
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         return _load(point)
     raise InputError(
         f"family {name!r}: unknown; choose from {', '.join(families())}, a module:attribute or a path to a .py file"
     )
+
+
+def _import(name: str, shipped: Shipped) -> Family:
+    try:
+        return getattr(import_module(f"hyperrl.envs.{shipped.module}"), shipped.attribute)
+    except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
+        if not shipped.extra:
+            raise
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"family {name!r}: its simulator is not installed ({reason}); pip install 'hyperrl[{shipped.extra}]'"
+        ) from None
 
 
 def _load(point: EntryPoint) -> Family:
@@ -61,11 +86,11 @@ def _load(point: EntryPoint) -> Family:
 
 def register_envs() -> None:
     """Register each shipped family's single environment with Gymnasium."""
-    for name, (env_id, max_episode_steps) in _SHIPPED.items():
-        if env_id not in gymnasium.registry:
+    for name, shipped in _SHIPPED.items():
+        if shipped.env_id not in gymnasium.registry:
             gymnasium.register(
-                env_id,
-                entry_point="hyperrl.envs.single:VariantEnv",
-                max_episode_steps=max_episode_steps,
+                shipped.env_id,
+                entry_point="hyperrl.envs.single:make",
+                max_episode_steps=shipped.max_episode_steps,
                 kwargs={"family": name},
             )

@@ -10,7 +10,16 @@ import torch
 
 from hyperrl.envs import registry
 from hyperrl.envs.errors import InputError
-from hyperrl.envs.family import Family
+from hyperrl.envs.physics import PhysicsFamily
+
+
+def make(family: str, render_mode: str | None = None, **parameters: float) -> gymnasium.Env:
+    """The single environment of a registered family, with its parameters as keyword arguments.
+
+    Raises:
+        InputError: as ``Family.single``.
+    """
+    return registry.get(family).single(render_mode, **parameters)
 
 
 class VariantEnv(gymnasium.Env[np.ndarray, Any]):
@@ -22,18 +31,18 @@ class VariantEnv(gymnasium.Env[np.ndarray, Any]):
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 30}  # noqa: RUF012  as Gymnasium declares it
 
-    def __init__(self, family: Family | str, render_mode: str | None = None, **parameters: float) -> None:
+    def __init__(self, family: PhysicsFamily, render_mode: str | None = None, **parameters: float) -> None:
         """Set up one variant.
 
         Args:
-            family: the family, or its registered name.
+            family: the family.
             render_mode: ``None``, ``"human"`` or ``"rgb_array"``.
             parameters: values in SI units; the others keep their defaults.
 
         Raises:
             InputError: as ``Family.variant``, or a render mode for a family without a renderer.
         """
-        self.family = registry.get(family) if isinstance(family, str) else family
+        self.family = family
         self.parameters = self.family.variant(**parameters)
         self._values = {name: torch.tensor([[value]], dtype=torch.float64) for name, value in self.parameters.items()}
         self.render_mode = render_mode
@@ -54,7 +63,7 @@ class VariantEnv(gymnasium.Env[np.ndarray, Any]):
             self.family.show(self._twin, self.state, action)
             if self.render_mode == "human":
                 self._twin.render()
-        return self.family.observe(state, self._values)[0, 0].numpy().astype(np.float32)
+        return self.family.observe(state, self._values)[0, 0].numpy().astype(self.observation_space.dtype)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         """Draw a start.

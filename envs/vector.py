@@ -1,8 +1,8 @@
-"""T variants of a family, E copies of each, stepped together on one device."""
+"""T variants of a family, E copies of each, stepped together."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -12,24 +12,75 @@ from torch import Tensor
 
 from hyperrl.envs.errors import InputError
 from hyperrl.envs.family import Family
+from hyperrl.envs.physics import PhysicsFamily
+
+AnyFamily = TypeVar("AnyFamily", bound=Family)
 
 
-class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
+class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor], Generic[AnyFamily]):
     """A ``gymnasium.vector.VectorEnv`` that speaks torch.
 
     Row ``t * E + e`` is copy ``e`` of variant ``t``. Autoreset is ``SAME_STEP``: where an episode ends,
     ``step`` returns the next start and ``info["final_obs"]`` holds the last observation; elsewhere
-    ``final_obs`` equals the observation, so that it is always what the action led to. Nothing is copied to
-    the host.
+    ``final_obs`` equals the observation, so that it is always what the action led to.
 
-    All starts come from one ``torch.Generator`` on the device, seeded by ``reset(seed=...)``.
+    ``reset(options={"paired": True})`` starts copy e of every variant from the same draws, so that what a variant's
+    copies start from does not depend on which other variants there are.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012  as Gymnasium declares it
 
     def __init__(
+        self, family: AnyFamily, variants_TP: np.ndarray, copies: int, device: str | torch.device, dtype: torch.dtype
+    ) -> None:
+        """Check the shapes and set up the spaces.
+
+        Raises:
+            InputError: the shape of ``variants_TP`` or ``copies`` is out of range.
+        """
+        variants_TP = np.asarray(variants_TP, dtype=np.float64)
+        if variants_TP.ndim != 2 or not len(variants_TP) or variants_TP.shape[1] != len(family.parameters):
+            raise InputError(
+                f"variants of shape {variants_TP.shape}: must be (T, {len(family.parameters)}) with T >= 1"
+            )
+        if copies < 1:
+            raise InputError(f"copies={copies}: must be 1 or more")
+        self.family, self.copies = family, copies
+        self.num_variants = len(variants_TP)
+        self.num_envs = self.num_variants * copies
+        self.single_observation_space, self.single_action_space = family.observation_space, family.action_space
+        self.observation_space = batch_space(family.observation_space, self.num_envs)
+        self.action_space = batch_space(family.action_space, self.num_envs)
+        self.device, self.dtype = torch.device(device), dtype
+        self.variants_TP = torch.as_tensor(variants_TP, dtype=dtype, device=self.device)
+
+    def replace(self, variants_TP: np.ndarray, replaced_T: np.ndarray) -> Tensor:
+        """Put new variants (T, P) where ``replaced_T`` (T,) is true, start those anew, and observe."""
+        raise NotImplementedError
+
+    def change(self, variants_TP: Tensor) -> None:
+        """Change the parameters to (T, P) and let every copy go on from where it is."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on, as tensors and plain values."""
+        raise NotImplementedError
+
+    def load_state_dict(self, state: dict[str, Any]) -> Tensor:
+        """Go on from ``state_dict``'s answer; return the observations (T * E, O)."""
+        raise NotImplementedError
+
+
+class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
+    """Variants of a ``PhysicsFamily`` on one device; nothing is copied to the host.
+
+    All starts come from one ``torch.Generator`` on the device, seeded by ``reset(seed=...)``. A simulated family
+    keeps its state and parameters in float64 whatever the dtype; observations and rewards have the dtype.
+    """
+
+    def __init__(
         self,
-        family: Family,
+        family: PhysicsFamily,
         variants_TP: np.ndarray,
         copies: int = 1,
         device: str | torch.device = "cpu",
@@ -49,25 +100,10 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         Raises:
             InputError: the shape of ``variants_TP`` or ``copies`` is out of range.
         """
-        variants_TP = np.asarray(variants_TP, dtype=np.float64)
-        if variants_TP.ndim != 2 or not len(variants_TP) or variants_TP.shape[1] != len(family.parameters):
-            raise InputError(
-                f"variants of shape {variants_TP.shape}: must be (T, {len(family.parameters)}) with T >= 1"
-            )
-        if copies < 1:
-            raise InputError(f"copies={copies}: must be 1 or more")
-        self.family, self.copies = family, copies
-        self.num_variants = len(variants_TP)
-        self.num_envs = self.num_variants * copies
-        self.single_observation_space, self.single_action_space = (
-            family.observation_space,
-            family.action_space,
-        )
-        self.observation_space = batch_space(family.observation_space, self.num_envs)
-        self.action_space = batch_space(family.action_space, self.num_envs)
-        self.device, self.dtype = torch.device(device), dtype
+        self._state_dtype = torch.float64 if family.simulated else dtype
+        super().__init__(family, variants_TP, copies, device, self._state_dtype)
+        self.dtype = dtype
         self._generator = torch.Generator(self.device).manual_seed(seed)
-        self.variants_TP = torch.as_tensor(variants_TP, dtype=dtype, device=self.device)
         self._values = family.values(self.variants_TP)
         self._elapsed_TE = torch.zeros(self.num_variants, copies, dtype=torch.int64, device=self.device)
         self._state_TEX = self._starts()
@@ -75,18 +111,14 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
     def _starts(self, paired: bool = False) -> Tensor:
         variants = 1 if paired else self.num_variants
         shape = (variants, self.copies, self.family.draws)
-        draws = torch.rand(shape, generator=self._generator, device=self.device, dtype=self.dtype)
+        draws = torch.rand(shape, generator=self._generator, device=self.device, dtype=self._state_dtype)
         return self.family.start(draws.expand(self.num_variants, -1, -1), self._values)
 
     def _observe(self, state_TEX: Tensor) -> Tensor:
-        return self.family.observe(state_TEX, self._values).reshape(self.num_envs, -1)
+        return self.family.observe(state_TEX, self._values).reshape(self.num_envs, -1).to(self.dtype)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
-        """Start every copy anew and return observations (T * E, O).
-
-        ``options={"paired": True}`` gives copy e of every variant the same draws, so that what a variant's copies
-        start from does not depend on which other variants there are.
-        """
+        """Start every copy anew and return observations (T * E, O)."""
         if seed is not None:
             self._generator.manual_seed(seed)
         start_TEX = self._starts(paired=bool(options and options.get("paired")))
@@ -107,7 +139,7 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         info = {"final_obs": self._observe(state_TEX), "_final_obs": done_TE.flatten()}
         return (
             self._observe(after_TEX),
-            reward_TE.flatten(),
+            reward_TE.flatten().to(self.dtype),
             terminated_TE.flatten(),
             truncated_TE.flatten(),
             info,
@@ -116,11 +148,15 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
     def replace(self, variants_TP: np.ndarray, replaced_T: np.ndarray) -> Tensor:
         """Put new variants (T, P) where ``replaced_T`` (T,) is true, start those anew, and observe."""
         mask_T = torch.as_tensor(replaced_T, device=self.device)
-        fresh_TP = torch.as_tensor(variants_TP, dtype=self.dtype, device=self.device)
+        fresh_TP = torch.as_tensor(variants_TP, dtype=self._state_dtype, device=self.device)
         self.variants_TP.copy_(torch.where(mask_T.unsqueeze(1), fresh_TP, self.variants_TP))
         self._state_TEX.copy_(torch.where(mask_T.view(-1, 1, 1), self._starts(), self._state_TEX))
         self._elapsed_TE.mul_(~mask_T.unsqueeze(1))
         return self._observe(self._state_TEX.clone())
+
+    def change(self, variants_TP: Tensor) -> None:
+        """Change the parameters to (T, P) and let every copy go on from its state."""
+        self.variants_TP.copy_(variants_TP)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the next step depends on."""

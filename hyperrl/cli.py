@@ -186,13 +186,12 @@ def _families(args: argparse.Namespace) -> None:
 
     for name in registry.families():
         family = registry.get(name)
-        held_out = ", ".join(f"{key} {low:g} to {high:g}" for key, (low, high) in family.held_out.items())
         table = Table(
             title=f"{name}   {family.env_id}",
             title_justify="left",
             box=SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
-            caption=f"combination split: {held_out or 'none'}",
+            caption=f"combination split: {family.region or 'none'}",
             caption_justify="left",
         )
         for column in ("parameter", "unit", "default", "training range", "wide range", "bounds", ""):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperrl.envs import Family, VariantVectorEnv
+from hyperrl.envs import Family
 
 START_SEED = 20_000
 """Seed of the starts of judged episodes: the same for every variant, arm, expert and random policy."""
@@ -39,7 +39,7 @@ def episode_returns(
     Returns:
         Undiscounted returns and lengths, each (T, episodes).
     """
-    env = VariantVectorEnv(family, variants_TP, episodes, device, seed=seed)
+    env = family.vector(variants_TP, episodes, device, seed=seed)
     obs, _ = env.reset(seed=seed, options={"paired": True})
     alive = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
     returns = torch.zeros(env.num_envs, dtype=torch.float64, device=env.device)

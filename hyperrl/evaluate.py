@@ -154,8 +154,9 @@ def save(run: Run, evaluations: Sequence[Evaluation]) -> list[Path]:
 
 def sweep(run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Each parameter alone over its wide range, the others at their defaults: values (V,) and mean returns (V,)."""
-    names = run.family.names
-    values = {parameter.name: np.linspace(*parameter.wide, SWEEP_VALUES) for parameter in run.family.parameters}
+    parameters = [parameter for parameter in run.family.parameters if not parameter.distractor]
+    names = [parameter.name for parameter in parameters]
+    values = {parameter.name: np.linspace(*parameter.wide, SWEEP_VALUES) for parameter in parameters}
     variants = [{name: float(value)} for name in names for value in values[name]]
     returns = _mean_returns(run, variants).reshape(len(names), SWEEP_VALUES)
     return {name: (values[name], row) for name, row in zip(names, returns, strict=True)}

@@ -46,7 +46,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from hyperrl.checkpoint import require_writable, write_atomically, write_json
-from hyperrl.envs import Family, InputError, VariantVectorEnv
+from hyperrl.envs import Family, InputError
 from hyperrl.episodes import episode_returns, random_actions
 from hyperrl.families import resolve
 
@@ -85,7 +85,7 @@ class VariantVecEnv(VecEnv):
             InputError: as ``Family.variant``, or ``copies`` is below 1.
         """
         self.variant = family.variant(**parameters)
-        self.env = VariantVectorEnv(family, family.table([self.variant]), copies, seed=seed)
+        self.env = family.vector(family.table([self.variant]), copies, seed=seed)
         super().__init__(copies, family.observation_space, family.variant_action_space(self.variant))
         self._born = time.time()
         self._actions = torch.empty(0)
@@ -128,7 +128,8 @@ class VariantVecEnv(VecEnv):
         return obs.numpy(), reward_E, done_E, infos
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Close the environment."""
+        self.env.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """An attribute of the variant's environment, once a copy; ``render_mode`` is ``None``."""

@@ -11,6 +11,7 @@ import math
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -174,12 +175,16 @@ def heat_map(
     others = [parameter for parameter in family.parameters if parameter.name not in names]
     held_out = family.held_out
     crossed = all(
-        held_out[other.name][0] <= other.default <= held_out[other.name][1]
+        any(low <= other.default <= high for low, high in held_out[other.name])
         for other in others
         if other.name in held_out
     )
     if all(name in held_out for name in names) and crossed:
-        handles.append(box([held_out[name] for name in names], (0, (2, 1.2)), "combination: never trained on"))
+        regions = [
+            box(ends, (0, (2, 1.2)), "combination: never trained on")
+            for ends in product(*(held_out[name] for name in names))
+        ]
+        handles.append(regions[0])
     at = [family[name].default for name in names]
     if all(grid.min() <= value <= grid.max() for grid, value in zip(grids, at, strict=True)):
         star: dict[str, Any] = {"marker": "*", "markersize": 13, "linestyle": "none", "color": INK}

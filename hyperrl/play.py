@@ -7,7 +7,7 @@ import os
 import gymnasium
 import numpy as np
 
-from hyperrl.envs import InputError, VariantEnv
+from hyperrl.envs import InputError
 from hyperrl.policy import Policy
 
 FRAMES = 150
@@ -23,13 +23,13 @@ def play_episode(policy: Policy, seed: int = 0, frames: int = FRAMES) -> tuple[l
     Raises:
         InputError: the family has no renderer, or the seed is below 0.
     """
-    if policy.family.twin is None:
+    if not policy.family.drawn:
         raise InputError(f"family {policy.family.name!r} has no renderer; give it a `twin` to draw its episodes")
     if seed < 0:
         raise InputError(f"seed={seed}: must be 0 or more; choose another")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # frames need no display
     env = gymnasium.wrappers.TimeLimit(
-        VariantEnv(policy.family, render_mode="rgb_array", **policy.parameters),
+        policy.family.single(render_mode="rgb_array", **policy.parameters),
         policy.family.max_episode_steps,
     )
     stride = -(-policy.family.max_episode_steps // frames)

@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete
 
@@ -34,6 +35,7 @@ def definition(family: Family) -> dict[str, Any]:
         "name": family.name,
         "parameters": parameters,
         "held_out": dict(family.held_out),
+        "fixed": {split: np.asarray(rows).tolist() for split, rows in family.fixed.items()},
         "observations": _space(family.observation_space),
         "actions": _space(family.action_space),
         "max_episode_steps": family.max_episode_steps,

@@ -51,7 +51,7 @@ class RunLog:
 
     def finish(self, best: Agent, trainer: Trainer, variants_TP: np.ndarray, score: float) -> None:
         """The best agent's GIF on a validation variant, its embeddings for the projector, and the hparams page."""
-        if trainer.family.twin is not None:
+        if trainer.family.drawn:
             self._gif(best, trainer, variants_TP[0])
         weights_TD, context_TC = _generated(best, trainer, variants_TP)
         labels = [[f"{value:.3g}" for value in row] for row in variants_TP]

@@ -14,7 +14,7 @@ from hyperrl.agents import ARMS, AgentSpec
 from hyperrl.agents.hypernetwork import weight_statistics
 from hyperrl.agents.ppo import Batch, gae, ppo_loss
 from hyperrl.config import Config
-from hyperrl.envs import Family, InputError, VariantVectorEnv
+from hyperrl.envs import Family, InputError
 from hyperrl.rollout import Rollout, collect, to_env_units
 
 
@@ -80,7 +80,7 @@ class Trainer:
         self.family, self.config = family, config
         self.device = pick_device(config.device)
         self.agent = build_agent(family, config, self.device)
-        self.env = VariantVectorEnv(family, self._fresh_variants(0), config.copies, self.device, seed=config.seed)
+        self.env = family.vector(self._fresh_variants(0), config.copies, self.device, seed=config.seed)
         self.obs, _ = self.env.reset()
         self.to_env = to_env_units(family.action_space, self.device)
         self.generator = torch.Generator(self.device).manual_seed(config.seed + 1)  # the starts have the seed itself
@@ -128,7 +128,7 @@ class Trainer:
 
     def context(self) -> Tensor:
         """Contexts (T, C) of the variants that are trained on now."""
-        return self.family.encode(self.env.variants_TP)
+        return self.family.encode(self.env.variants_TP.float())
 
     def collect(self) -> Rollout:
         """Generate weights once per variant and play S steps."""

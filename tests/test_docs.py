@@ -11,7 +11,7 @@ import pytest
 
 import hyperrl
 from hyperrl.cli import _build_parser
-from hyperrl.envs import InputError, VariantEnv, registry
+from hyperrl.envs import InputError, registry
 from hyperrl.episodes import episode_returns, random_actions
 from hyperrl.families import resolve
 
@@ -52,7 +52,7 @@ def commands(page):
 @pytest.fixture
 def tank(tmp_path):
     path = tmp_path / "tank.py"
-    path.write_text(block_with(ROOT / "README.md", "family = Family("))
+    path.write_text(block_with(ROOT / "README.md", "family = PhysicsFamily("))
     return path
 
 
@@ -81,7 +81,7 @@ def test_own_family_passes_the_check_that_is_documented(tank, monkeypatch):
 
 def test_own_family_has_no_renderer(tank):
     with pytest.raises(InputError, match="no renderer"):
-        VariantEnv(resolve(str(tank)), render_mode="rgb_array")
+        resolve(str(tank)).single(render_mode="rgb_array")
 
 
 def test_the_python_example_runs(tmp_path, monkeypatch):
@@ -171,7 +171,7 @@ def test_families_are_as_documented(name):
     ]
     lines = [line for line in section.splitlines() if line.startswith("| `")]
     assert lines == [f"| {' | '.join(row)} |" for row in rows]
-    held_out = ", ".join(f"`{key}` {span(ends)}" for key, ends in family.held_out.items())
+    held_out = ", ".join(f"`{key}` {span(ends)}" for key, (ends,) in family.held_out.items())
     solved = "" if family.solved is None else f"; solved at {family.solved:g}"
     for said in (f"`{family.env_id}`", f"{family.max_episode_steps} steps{solved}.", f"split: {held_out}."):
         assert said in section

@@ -9,7 +9,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
 
-from hyperrl.envs import Family, InputError, Parameter, registry
+from hyperrl.envs import Family, InputError, Parameter, PhysicsFamily, registry
 from hyperrl.envs.family import SPLITS
 
 FAMILIES = [registry.get(name) for name in registry.families()]
@@ -50,7 +50,7 @@ def test_ranges_may_be_any_pair_of_numbers():
     assert listed.train == listed.wide == (1.0, 3.0)
     assert {type(end) for end in (*listed.train, *listed.wide)} == {float}
     family = family_of(listed, SIGNED, held_out={"mass": [2, 3]})
-    assert dict(family.held_out) == {"mass": (2.0, 3.0)}
+    assert dict(family.held_out) == {"mass": ((2.0, 3.0),)}
     with pytest.raises(InputError, match="held_out mass=2: must be two numbers"):
         family_of(PLAIN, held_out={"mass": 2})
     with pytest.raises(InputError, match="held_out leaves nothing to train on; make it smaller"):
@@ -272,7 +272,7 @@ def never(state):
     ],
 )
 def test_the_check_names_the_function_and_what_it_must_answer(changes, message):
-    family = Family(
+    family = PhysicsFamily(
         name="tank",
         parameters=(PLAIN,),
         observation_space=Box(-9, 9, (1,)),

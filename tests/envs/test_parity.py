@@ -12,7 +12,7 @@ from gymnasium.envs.classic_control import Continuous_MountainCarEnv
 from gymnasium.envs.classic_control.acrobot import AcrobotEnv
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
-from hyperrl.envs import VariantVectorEnv, registry
+from hyperrl.envs import PhysicsVectorEnv, registry
 
 FAMILIES = [family for family in map(registry.get, registry.families()) if family.twin is not None]
 each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
@@ -159,7 +159,7 @@ def test_vector_env_steps_like_gymnasium(family):
     rng = np.random.default_rng(0)
     T, E, limit = 3, 2, 30
     variants_TP = random_variants(family, T, rng)
-    vector = VariantVectorEnv(
+    vector = PhysicsVectorEnv(
         dataclasses.replace(family, max_episode_steps=limit), variants_TP, copies=E, dtype=torch.float64
     )
     envs = [gymnasium_env(family, **p) for p in family.untable(variants_TP) for _ in range(E)]

@@ -8,7 +8,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env as check_env_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
-from hyperrl.envs import Family, InputError, Parameter, VariantEnv, registry
+from hyperrl.envs import InputError, Parameter, PhysicsFamily, VariantEnv, registry
 
 FAMILIES = [family for family in map(registry.get, registry.families()) if family.env_id]
 each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
@@ -128,7 +128,7 @@ def test_the_bound_itself_is_in_or_out_as_written():
 
 def test_a_family_without_a_twin_runs_but_does_not_render():
     cartpole = registry.get("cartpole")
-    family = Family(
+    family = PhysicsFamily(
         name="plain",
         parameters=(Parameter("gravity", "m/s2", 9.8, (5, 15), (2, 25)), *cartpole.parameters[1:]),
         observation_space=cartpole.observation_space,

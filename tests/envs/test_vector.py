@@ -8,7 +8,7 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 
-from hyperrl.envs import InputError, VariantVectorEnv, registry
+from hyperrl.envs import InputError, PhysicsVectorEnv, registry
 
 CARTPOLE = registry.get("cartpole")
 SHORT = dataclasses.replace(CARTPOLE, max_episode_steps=7)
@@ -38,7 +38,7 @@ def assert_same(left, right):
 
 @each_family
 def test_shapes_spaces_and_dtypes(family):
-    env = VariantVectorEnv(family, family.variants("train", 3), copies=2)
+    env = PhysicsVectorEnv(family, family.variants("train", 3), copies=2)
     assert isinstance(env, gymnasium.vector.VectorEnv)
     assert env.num_envs == 6
     assert env.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
@@ -61,7 +61,7 @@ def test_shapes_spaces_and_dtypes(family):
 @each_family
 def test_rows_go_variant_by_variant(family):
     variants_TP = family.variants("train", 3)
-    env = VariantVectorEnv(family, variants_TP, copies=2, dtype=torch.float64)
+    env = PhysicsVectorEnv(family, variants_TP, copies=2, dtype=torch.float64)
     env.reset(seed=0)
     state = env.state_dict()["state_TEX"]
     action = actions(env, 1)[0]
@@ -77,7 +77,7 @@ def test_rows_go_variant_by_variant(family):
 
 
 def test_truncation_starts_anew_in_the_same_step():
-    env = VariantVectorEnv(SHORT, SHORT.table([{}]), copies=3)
+    env = PhysicsVectorEnv(SHORT, SHORT.table([{}]), copies=3)
     env.reset(seed=0)
     for _ in range(2):
         for step in range(1, 8):
@@ -91,7 +91,7 @@ def test_truncation_starts_anew_in_the_same_step():
 
 
 def test_termination_restarts_only_the_copy_that_ended():
-    env = VariantVectorEnv(CARTPOLE, CARTPOLE.table([{}]), copies=2)
+    env = PhysicsVectorEnv(CARTPOLE, CARTPOLE.table([{}]), copies=2)
     env.reset(seed=0)
     state = env.state_dict()
     state["state_TEX"][0, 0] = torch.tensor([0.0, 0.0, 0.209, 1.0])
@@ -108,7 +108,7 @@ def test_termination_restarts_only_the_copy_that_ended():
 
 
 def test_termination_at_the_time_limit_is_both():
-    env = VariantVectorEnv(CARTPOLE, CARTPOLE.table([{}]))
+    env = PhysicsVectorEnv(CARTPOLE, CARTPOLE.table([{}]))
     env.reset(seed=0)
     state = env.state_dict()
     state["state_TEX"][0, 0, 2] = 1.0
@@ -120,7 +120,7 @@ def test_termination_at_the_time_limit_is_both():
 
 
 def test_answers_are_not_overwritten_by_later_steps():
-    env = VariantVectorEnv(CARTPOLE, CARTPOLE.variants("train", 2), copies=2)
+    env = PhysicsVectorEnv(CARTPOLE, CARTPOLE.variants("train", 2), copies=2)
     answers = [env.reset(seed=0)[0], *env.step(actions(env, 1)[0])[:4]]
     answers.append(env.replace(CARTPOLE.variants("validation", 2), np.array([True, False])))
     answers.append(env.load_state_dict(env.state_dict()))
@@ -132,7 +132,7 @@ def test_answers_are_not_overwritten_by_later_steps():
 @each_family
 def test_replace_changes_only_the_named_variants(family):
     old, new = family.variants("train", 3), family.variants("validation", 3)
-    env, other = (VariantVectorEnv(family, old, copies=2) for _ in range(2))
+    env, other = (PhysicsVectorEnv(family, old, copies=2) for _ in range(2))
     before, _ = env.reset(seed=0)
     other.reset(seed=0)
     obs = env.replace(new, np.array([False, True, False]))
@@ -141,7 +141,7 @@ def test_replace_changes_only_the_named_variants(family):
     assert (obs[~kept] != before[~kept]).any(dim=1).all()
     expected = np.array([old[0], new[1], old[2]])
     np.testing.assert_allclose(env.variants_TP, expected, rtol=1e-6)
-    mixed = VariantVectorEnv(family, expected, copies=2)
+    mixed = PhysicsVectorEnv(family, expected, copies=2)
     mixed.load_state_dict(env.state_dict())
     more = actions(env, 5)
     after = rollout(env, more)
@@ -150,7 +150,7 @@ def test_replace_changes_only_the_named_variants(family):
 
 
 def test_replace_restarts_the_clock():
-    env = VariantVectorEnv(CARTPOLE, CARTPOLE.variants("train", 2), copies=2)
+    env = PhysicsVectorEnv(CARTPOLE, CARTPOLE.variants("train", 2), copies=2)
     env.reset(seed=0)
     rollout(env, actions(env, 3))
     env.replace(CARTPOLE.variants("validation", 2), np.array([True, False]))
@@ -160,11 +160,11 @@ def test_replace_restarts_the_clock():
 @each_family
 def test_state_dict_continues_bit_identically(family, tmp_path):
     family = dataclasses.replace(family, max_episode_steps=13)
-    env = VariantVectorEnv(family, family.variants("train", 3), copies=2, seed=1)
+    env = PhysicsVectorEnv(family, family.variants("train", 3), copies=2, seed=1)
     env.reset()
     rollout(env, actions(env, 10))
     torch.save(env.state_dict(), tmp_path / "env.pt")
-    resumed = VariantVectorEnv(family, family.variants("validation", 3), copies=2, seed=2)
+    resumed = PhysicsVectorEnv(family, family.variants("validation", 3), copies=2, seed=2)
     obs = resumed.load_state_dict(torch.load(tmp_path / "env.pt", weights_only=True))
     assert obs.shape == (6, *family.observation_space.shape)
     more = actions(env, 30, seed=1)
@@ -175,7 +175,7 @@ def test_state_dict_continues_bit_identically(family, tmp_path):
 @each_family
 def test_seeds_decide_the_starts(family):
     def run(seed, reset_seed=None):
-        env = VariantVectorEnv(family, family.variants("train", 2), copies=2, seed=seed)
+        env = PhysicsVectorEnv(family, family.variants("train", 2), copies=2, seed=seed)
         return [env.reset(seed=reset_seed)[0], *rollout(env, actions(env, 20))]
 
     assert_same(run(1), run(1))
@@ -205,13 +205,13 @@ def test_physics_reads_no_value_and_changes_no_input(family):
 @pytest.mark.parametrize("variants_TP", [np.zeros((0, 5)), np.ones((2, 4)), np.ones(5)])
 def test_variants_of_the_wrong_shape_are_refused(variants_TP):
     with pytest.raises(InputError, match=r"variants of shape .*: must be \(T, 5\) with T >= 1"):
-        VariantVectorEnv(CARTPOLE, variants_TP)
+        PhysicsVectorEnv(CARTPOLE, variants_TP)
 
 
 def test_no_copies_and_wrong_actions_are_refused():
     with pytest.raises(InputError, match="copies=0: must be 1 or more"):
-        VariantVectorEnv(CARTPOLE, CARTPOLE.table([{}]), copies=0)
-    env = VariantVectorEnv(CARTPOLE, CARTPOLE.table([{}]), copies=3)
+        PhysicsVectorEnv(CARTPOLE, CARTPOLE.table([{}]), copies=0)
+    env = PhysicsVectorEnv(CARTPOLE, CARTPOLE.table([{}]), copies=3)
     with pytest.raises(RuntimeError, match="shape"):
         env.step(torch.zeros(4))
 
@@ -220,8 +220,8 @@ def test_no_copies_and_wrong_actions_are_refused():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here: runs where there is one")
 def test_cuda_agrees_with_the_cpu(family):
     variants_TP = family.variants("train", 4)
-    cpu = VariantVectorEnv(family, variants_TP, copies=8, dtype=torch.float64)
-    cuda = VariantVectorEnv(family, variants_TP, copies=8, dtype=torch.float64, device="cuda")
+    cpu = PhysicsVectorEnv(family, variants_TP, copies=8, dtype=torch.float64)
+    cuda = PhysicsVectorEnv(family, variants_TP, copies=8, dtype=torch.float64, device="cuda")
     obs, _ = cuda.reset(seed=0)
     assert obs.device.type == "cuda"
     cpu.reset(seed=0)
@@ -233,7 +233,19 @@ def test_cuda_agrees_with_the_cpu(family):
     torch.testing.assert_close(info["final_obs"].cpu(), want_info["final_obs"], rtol=0, atol=1e-6)
     torch.testing.assert_close(reward.cpu(), want_reward, rtol=0, atol=1e-9)
     assert torch.equal(terminated.cpu(), want_terminated)
-    resumed = VariantVectorEnv(family, variants_TP, copies=8, dtype=torch.float64, device="cuda")
+    resumed = PhysicsVectorEnv(family, variants_TP, copies=8, dtype=torch.float64, device="cuda")
     resumed.load_state_dict(cuda.state_dict())
     more = actions(cuda, 30)
     assert_same(rollout(cuda, more), rollout(resumed, more))
+
+
+def test_changed_parameters_act_from_the_state_that_is():
+    old, new = CARTPOLE.variants("train", 2), CARTPOLE.variants("interpolation", 2)
+    env, other = PhysicsVectorEnv(CARTPOLE, old, copies=3), PhysicsVectorEnv(CARTPOLE, new, copies=3)
+    env.reset(seed=0)
+    for action in actions(env, 5):
+        env.step(action)
+    other.load_state_dict({**env.state_dict(), "variants_TP": other.variants_TP.clone()})
+    env.change(torch.as_tensor(new))
+    action = actions(env, 1, seed=1)[0]
+    assert_same(env.step(action)[:4], other.step(action)[:4])

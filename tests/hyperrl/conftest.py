@@ -14,7 +14,7 @@ TINY = {"variants": 4, "copies": 2, "rollout": 16, "steps": 4 * 2 * 16 * 6, "eva
 OWN_FAMILY = """
 import torch
 from gymnasium.spaces import Box
-from hyperrl.envs import Family, Parameter
+from hyperrl.envs import Parameter, PhysicsFamily
 
 
 def step(state, action, p):
@@ -22,7 +22,7 @@ def step(state, action, p):
     return after, -state.squeeze(-1).square(), torch.zeros_like(state[..., 0], dtype=torch.bool)
 
 
-family = Family(
+family = PhysicsFamily(
     name="plant",
     parameters=(Parameter("gain", "1/s", 1.0, (-2, 2), (-3, 3), note="sign and strength of the actuator"),),
     observation_space=Box(-2, 2, shape=(1,)),

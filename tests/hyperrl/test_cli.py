@@ -108,7 +108,7 @@ def test_families_lists_every_parameter(cli, monkeypatch, columns):
                 assert cell in line
             for low, high in (p.train, p.wide):
                 assert f"{low:g} to {high:g}" in line
-        for key, (low, high) in family.held_out.items():
+        for key, ((low, high),) in family.held_out.items():
             assert f"{key} {low:g} to {high:g}" in after.splitlines()[0]
     assert all(split in out for split in SPLITS)
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 import hyperrl.evaluate as evaluation_module
 from hyperrl.cli import main
-from hyperrl.envs import InputError, VariantEnv, VariantVectorEnv, registry
+from hyperrl.envs import InputError, PhysicsVectorEnv, VariantEnv, registry
 from hyperrl.episodes import START_SEED, episode_returns, random_actions
 from hyperrl.evaluate import evaluate, grid, save, sweep
 from hyperrl.experts import expert_settings
@@ -36,7 +36,7 @@ def test_episodes_equal_a_loop_over_single_environments(name):
     family = dataclasses.replace(registry.get(name), max_episode_steps=limit)
     table_TP, episodes, seed = family.variants("extrapolation", 5), 3, 77
     returns_TE, lengths_TE = episode_returns(family, table_TP, act, episodes, seed)
-    vector = VariantVectorEnv(family, table_TP, episodes)
+    vector = PhysicsVectorEnv(family, table_TP, episodes)
     vector.reset(seed=seed, options={"paired": True})
     starts_TEX = vector._state_TEX.double().numpy()
     for t, variant in enumerate(family.untable(table_TP)):

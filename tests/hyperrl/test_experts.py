@@ -14,7 +14,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from hyperrl import experts
-from hyperrl.envs import InputError, VariantVectorEnv, registry
+from hyperrl.envs import InputError, PhysicsVectorEnv, registry
 from hyperrl.experts import VariantVecEnv, cached_experts, normalised, schedule, train_experts
 
 CARTPOLE = registry.get("cartpole")
@@ -29,7 +29,7 @@ def short(steps, family=CARTPOLE, **changes):
 def test_adapter_returns_what_the_variant_environment_does():
     family, copies = short(15), 5
     adapter = VariantVecEnv(family, VARIANT, copies)
-    reference = VariantVectorEnv(family, family.table([VARIANT]), copies)
+    reference = PhysicsVectorEnv(family, family.table([VARIANT]), copies)
     adapter.seed(3)
     obs, (expected, _) = adapter.reset(), reference.reset(seed=3)
     np.testing.assert_array_equal(obs, expected.numpy())
