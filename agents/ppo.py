@@ -37,7 +37,7 @@ def gae(
 
 
 class Batch(NamedTuple):
-    """Samples grouped by variant."""
+    """Samples grouped by variant; where parameters drift, a variant is another one at every step."""
 
     obs_TNO: Tensor
     action_TN: Tensor

@@ -29,7 +29,7 @@ from hyperrl.envs import registry
 from hyperrl.episodes import episode_returns
 from hyperrl.evaluate import evaluate
 from hyperrl.experts import expert_settings, greedy_returns, make_expert
-from hyperrl.rollout import greedy
+from hyperrl.rollout import Greedy
 from hyperrl.trainer import Trainer
 
 SOLVED = 475.0
@@ -90,7 +90,7 @@ def family_to_475(seed: int) -> dict[str, Any]:
         began = time.perf_counter()
         trainer.iterate()
         seconds += time.perf_counter() - began
-        act = greedy(trainer.agent, family, validation_TP, trainer.device)
+        act = Greedy(trainer.agent, family, validation_TP, trainer.device)
         if episode_returns(family, validation_TP, act, 10)[0].mean(1).min() >= SOLVED:
             return {"seconds_to_475": seconds, "steps_to_475": trainer.steps}
     return {"seconds_to_475": None, "steps_to_475": None}

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hyperrl.envs.drift import Drift
 from hyperrl.envs.errors import InputError
 
 if TYPE_CHECKING:
@@ -177,6 +178,9 @@ class Family:
     several; kept as a tuple of ranges."""
     fixed: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Splits that are lists of variants (n, P) instead of draws from the ranges: published grids."""
+    drift: Drift = field(default_factory=dict)
+    """Parameters that change within an episode, each with a ``Walk`` or a ``Schedule``; none by default. All copies
+    of a variant drift together, from its parameters on, whichever of them start anew meanwhile."""
     env_id: str = ""
     """Id of the registered single environment."""
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -215,7 +219,9 @@ class Family:
                     f"family {self.name!r}: fixed {split!r} of shape {np.shape(rows)} must be a split's name and "
                     f"variants (n, {len(names)}) with n >= 1; choose from {', '.join(SPLITS)}"
                 )
-        for name in ("held_out", "fixed", "training", "expert"):
+        for name in self.drift:
+            self[name]
+        for name in ("held_out", "fixed", "drift", "training", "expert"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __getitem__(self, name: str) -> Parameter:
@@ -346,9 +352,12 @@ class Family:
 
     def _draw(self, split: str, n: int, rng: np.random.Generator) -> np.ndarray:
         accepted = np.empty((0, len(self.names)))
+        # a distractor held at one value takes no draw, so that a family has the same variants with and without it
+        drawn = [i for i, p in enumerate(self.parameters) if p.train[0] < p.train[1]]
         for _ in range(max(1000, n)):
             # rows come one after the other, so that a longer draw begins with a shorter one
-            unit = rng.random((256, len(self.names)))
+            unit = np.zeros((256, len(self.names)))
+            unit[:, drawn] = rng.random((256, len(drawn)))
             rows = np.stack([self._place(split, p, unit[:, i]) for i, p in enumerate(self.parameters)], axis=1)
             if split == "extrapolation":
                 keep = ~self.in_training_ranges(rows)
@@ -429,6 +438,12 @@ class Family:
         discrete = isinstance(space, gymnasium.spaces.Discrete) and space.start == 0
         if not (discrete or (isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1)):
             raise InputError(f"family {self.name!r}: action_space must be a Box of shape (A,), or a Discrete from 0")
+        steps = torch.arange(self.max_episode_steps)
+        for name, change in self.drift.items():
+            for value in self[name].train:
+                values = change(steps * 0.0 + value, steps * 0.0 + value, steps, steps * 0.0, self[name])
+                for drifting in (values.min(), values.max()):
+                    self._checked(name, float(drifting))
 
     def values(self, variants_TP: Tensor) -> dict[str, Tensor]:
         """Variants (T, P) as what the physics takes: one tensor (T, 1) a parameter."""

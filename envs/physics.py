@@ -42,6 +42,9 @@ class PhysicsFamily(Family):
     """(state (T, E, X), action (T, E) or (T, E, A), p) -> next state, reward (T, E), terminated (T, E)."""
     observe: Callable[[Tensor, Values], Tensor] = _identity
     """(state (T, E, X), p) -> observation (T, E, O)."""
+    judged_start: Callable[[Tensor, Values], Tensor] | None = None
+    """As ``start``, where episodes are judged from other starts than are trained from: those of a paired reset, and
+    of the single environment. ``None`` where they are the same."""
     simulated: bool = False
     """Whether the functions hand over to a simulator of another library: state and parameters are then float64, and
     every call passes through the host."""

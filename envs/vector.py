@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from hyperrl.envs.drift import drifted
 from hyperrl.envs.errors import InputError
 from hyperrl.envs.family import Family
 from hyperrl.envs.physics import PhysicsFamily
@@ -25,7 +26,8 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor], Generic[AnyFamily]):
     ``final_obs`` equals the observation, so that it is always what the action led to.
 
     ``reset(options={"paired": True})`` starts copy e of every variant from the same draws, so that what a variant's
-    copies start from does not depend on which other variants there are.
+    copies start from does not depend on which other variants there are, and from the family's ``judged_start``; what
+    an end is followed by is a start of training.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012  as Gymnasium declares it
@@ -53,6 +55,24 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor], Generic[AnyFamily]):
         self.action_space = batch_space(family.action_space, self.num_envs)
         self.device, self.dtype = torch.device(device), dtype
         self.variants_TP = torch.as_tensor(variants_TP, dtype=dtype, device=self.device)
+        self._drift_start_TP = self.variants_TP.clone()
+        self._drift_step_T = torch.zeros(self.num_variants, dtype=torch.int64, device=self.device)
+
+    def _drift(self, generator: torch.Generator) -> None:
+        """One step of what the family says of its parameters' drift; nothing where it says nothing."""
+        if not self.family.drift:
+            return
+        self._drift_step_T.add_(1)
+        shape = self.variants_TP.shape
+        normal_TP = torch.randn(shape, generator=generator, dtype=self.variants_TP.dtype, device=generator.device)
+        start_TP, step_T = self._drift_start_TP, self._drift_step_T
+        self.change(drifted(self.family, self.variants_TP, start_TP, step_T, normal_TP.to(self.device)))
+
+    def _restart_drift(self, variants_TP: Tensor, mask_T: Tensor) -> None:
+        """Put variants (T, P) where the mask (T,) is true, to drift from there."""
+        self._drift_start_TP.copy_(torch.where(mask_T.unsqueeze(1), variants_TP, self._drift_start_TP))
+        self._drift_step_T.mul_(~mask_T)
+        self.variants_TP.copy_(torch.where(mask_T.unsqueeze(1), variants_TP, self.variants_TP))
 
     def replace(self, variants_TP: np.ndarray, replaced_T: np.ndarray) -> Tensor:
         """Put new variants (T, P) where ``replaced_T`` (T,) is true, start those anew, and observe."""
@@ -112,7 +132,8 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
         variants = 1 if paired else self.num_variants
         shape = (variants, self.copies, self.family.draws)
         draws = torch.rand(shape, generator=self._generator, device=self.device, dtype=self._state_dtype)
-        return self.family.start(draws.expand(self.num_variants, -1, -1), self._values)
+        start = self.family.judged_start if paired and self.family.judged_start else self.family.start
+        return start(draws.expand(self.num_variants, -1, -1), self._values)
 
     def _observe(self, state_TEX: Tensor) -> Tensor:
         return self.family.observe(state_TEX, self._values).reshape(self.num_envs, -1).to(self.dtype)
@@ -121,6 +142,8 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
         """Start every copy anew and return observations (T * E, O)."""
         if seed is not None:
             self._generator.manual_seed(seed)
+        if self.family.drift:
+            self._restart_drift(self._drift_start_TP, torch.ones_like(self._drift_step_T, dtype=torch.bool))
         start_TEX = self._starts(paired=bool(options and options.get("paired")))
         self._state_TEX.copy_(start_TEX)
         self._elapsed_TE.zero_()
@@ -130,6 +153,7 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
         """Take actions (T * E,) or (T * E, A); return observations, rewards, both ends and infos."""
         action = actions.view(self.num_variants, self.copies, *actions.shape[1:])
         state_TEX, reward_TE, terminated_TE = self.family.step(self._state_TEX, action, self._values)
+        self._drift(self._generator)
         self._elapsed_TE.add_(1)
         truncated_TE = self._elapsed_TE >= self.family.max_episode_steps
         done_TE = terminated_TE | truncated_TE
@@ -149,7 +173,7 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
         """Put new variants (T, P) where ``replaced_T`` (T,) is true, start those anew, and observe."""
         mask_T = torch.as_tensor(replaced_T, device=self.device)
         fresh_TP = torch.as_tensor(variants_TP, dtype=self._state_dtype, device=self.device)
-        self.variants_TP.copy_(torch.where(mask_T.unsqueeze(1), fresh_TP, self.variants_TP))
+        self._restart_drift(fresh_TP, mask_T)
         self._state_TEX.copy_(torch.where(mask_T.view(-1, 1, 1), self._starts(), self._state_TEX))
         self._elapsed_TE.mul_(~mask_T.unsqueeze(1))
         return self._observe(self._state_TEX.clone())
@@ -165,6 +189,8 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
             "state_TEX": self._state_TEX.clone(),
             "elapsed_TE": self._elapsed_TE.clone(),
             "generator": self._generator.get_state(),
+            "drift_start_TP": self._drift_start_TP.clone(),
+            "drift_step_T": self._drift_step_T.clone(),
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> Tensor:
@@ -172,5 +198,7 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
         self.variants_TP.copy_(state["variants_TP"])
         self._state_TEX.copy_(state["state_TEX"])
         self._elapsed_TE.copy_(state["elapsed_TE"])
+        self._drift_start_TP.copy_(state["drift_start_TP"])
+        self._drift_step_T.copy_(state["drift_step_T"])
         self._generator.set_state(state["generator"].cpu())
         return self._observe(self._state_TEX.clone())

@@ -24,6 +24,7 @@ def episode_returns(
     episodes: int,
     seed: int = START_SEED,
     device: str | torch.device = "cpu",
+    told: Callable[[Tensor], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Play ``episodes`` episodes on each variant, all at once.
 
@@ -35,6 +36,7 @@ def episode_returns(
         episodes: episodes a variant.
         seed: of the starts; the same seed gives every policy the same starts.
         device: where to play.
+        told: called with the parameters (T, P) after each step where the family's drift.
 
     Returns:
         Undiscounted returns and lengths, each (T, episodes).
@@ -46,6 +48,8 @@ def episode_returns(
     lengths = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
     for step in range(family.max_episode_steps):
         obs, reward, terminated, truncated, _ = env.step(act(obs))
+        if told and family.drift:
+            told(env.variants_TP)
         returns += reward * alive
         lengths += alive
         alive &= ~(terminated | truncated)

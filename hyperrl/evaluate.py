@@ -15,7 +15,7 @@ from hyperrl.checkpoint import write_json
 from hyperrl.envs import InputError
 from hyperrl.episodes import episode_returns
 from hyperrl.experts import cached_experts, normalised
-from hyperrl.rollout import greedy
+from hyperrl.rollout import Greedy
 from hyperrl.run import SPLIT_SIZE, Run
 from hyperrl.statistics import iqm, stratified_bootstrap, worst_tenth
 
@@ -107,7 +107,8 @@ def evaluate(
     note = family.range_note(table_TP)
     if note:
         warnings.warn(note, stacklevel=2)
-    returns, _ = episode_returns(family, table_TP, greedy(run.agent, family, table_TP, torch.device("cpu")), episodes)
+    act = Greedy(run.agent, family, table_TP, torch.device("cpu"))
+    returns, _ = episode_returns(family, table_TP, act, episodes, told=act.generate)
     records = cached_experts(family, table_TP, experts)
     return Evaluation(
         family=family.name,
@@ -172,5 +173,5 @@ def grid(run: Run, first: str, second: str) -> tuple[tuple[np.ndarray, np.ndarra
 
 def _mean_returns(run: Run, variants: Sequence[Mapping[str, float]]) -> np.ndarray:
     table_TP = run.family.table(variants)
-    act = greedy(run.agent, run.family, table_TP, torch.device("cpu"))
-    return episode_returns(run.family, table_TP, act, MAP_EPISODES)[0].mean(1)
+    act = Greedy(run.agent, run.family, table_TP, torch.device("cpu"))
+    return episode_returns(run.family, table_TP, act, MAP_EPISODES, told=act.generate)[0].mean(1)

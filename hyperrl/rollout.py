@@ -31,6 +31,13 @@ class Rollout(NamedTuple):
     """Terminated or truncated."""
     next_obs_STEO: Tensor
     """What each action led to, before any reset."""
+    context_RTC: Tensor
+    """The contexts played under: R = S where parameters drift, else 1."""
+
+    @property
+    def context_TC(self) -> Tensor:
+        """One row for each context: what drifts is another variant at every step."""
+        return self.context_RTC.flatten(0, 1)
 
 
 def to_env_units(space: gymnasium.Space, device: torch.device) -> ToEnv:
@@ -50,18 +57,16 @@ def to_env_units(space: gymnasium.Space, device: torch.device) -> ToEnv:
 @torch.no_grad()
 def collect(
     agent: Agent,
-    weights_TD: Tensor,
     env: VariantVectorEnv,
     obs: Tensor,
     steps: int,
     to_env: ToEnv,
     generator: torch.Generator,
 ) -> tuple[Rollout, Tensor]:
-    """Play ``steps`` steps with sampled actions.
+    """Play ``steps`` steps with sampled actions; weights are generated once, and again where the context changed.
 
     Args:
         agent: the arm.
-        weights_TD: generated weights, one row a variant of ``env``.
         env: T variants x E copies.
         obs: its observations (T * E, O).
         steps: S.
@@ -72,8 +77,11 @@ def collect(
         The rollout, and the observations (T * E, O) after it.
     """
     shape = (env.num_variants, env.copies)
-    rows = []
-    for _ in range(steps):
+    rows, contexts = [], []
+    for step in range(steps):
+        if step == 0 or env.family.drift:
+            contexts.append(env.family.encode(env.variants_TP.float()))
+            weights_TD = agent.generate(contexts[-1])
         obs_TEO = obs.view(*shape, -1)
         distribution, value_TE = agent(weights_TD, obs_TEO)
         action_TE = sample(distribution, generator)
@@ -89,22 +97,30 @@ def collect(
                 info["final_obs"].view(*shape, -1),
             )
         )
-    return Rollout(*(torch.stack(column) for column in zip(*rows, strict=True))), obs
+    columns = [torch.stack(column) for column in [*zip(*rows, strict=True), contexts]]
+    return Rollout(*columns), obs
 
 
-def greedy(agent: Agent, family: Family, variants_TP: np.ndarray, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The most probable actions of the policies generated for variants (T, P).
+class Greedy:
+    """The most probable actions of the policies generated for variants.
 
-    Returns:
-        Observations (T * E, O), copies of a variant side by side -> environment actions (T * E,) or (T * E, A).
+    A call takes observations (T * E, O), copies of a variant side by side, and answers environment actions (T * E,)
+    or (T * E, A).
     """
-    to_env = to_env_units(family.action_space, device)
-    variants = torch.as_tensor(variants_TP, dtype=torch.float32, device=device)
-    with torch.no_grad():
-        weights_TD = agent.generate(family.encode(variants))
 
-    def act(obs: Tensor) -> Tensor:
-        distribution, _ = agent(weights_TD, obs.view(len(variants), -1, obs.shape[-1]))
-        return to_env(distribution.mode).flatten(0, 1)
+    def __init__(self, agent: Agent, family: Family, variants_TP: np.ndarray, device: torch.device) -> None:
+        self._agent, self._family = agent, family
+        self._to_env = to_env_units(family.action_space, device)
+        self.generate(torch.as_tensor(variants_TP, device=device))
 
-    return act
+    @torch.no_grad()
+    def generate(self, variants_TP: Tensor) -> None:
+        """Write the weights, again where the parameters (T, P) have changed."""
+        self._weights_TD = self._agent.generate(self._family.encode(variants_TP.float()))
+        self._variants = len(variants_TP)
+
+    @torch.no_grad()
+    def __call__(self, obs: Tensor) -> Tensor:
+        """Actions for observations (T * E, O)."""
+        distribution, _ = self._agent(self._weights_TD, obs.view(self._variants, -1, obs.shape[-1]))
+        return self._to_env(distribution.mode).flatten(0, 1)

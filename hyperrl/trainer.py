@@ -108,7 +108,7 @@ class Trainer:
         self.resample()
         rollout = self.collect()
         batch, collected = self.estimate(rollout)
-        updated = self.update(batch)
+        updated = self.update(batch, rollout.context_TC)
         self.agent.normaliser.update(rollout.obs_STEO, collected.pop("discounted"))
         self.iteration += 1
         metrics = collected | updated
@@ -132,20 +132,17 @@ class Trainer:
 
     def collect(self) -> Rollout:
         """Generate weights once per variant and play S steps."""
-        with torch.no_grad():
-            weights_TD = self.agent.generate(self.context())
-        rollout, self.obs = collect(
-            self.agent, weights_TD, self.env, self.obs, self.config.rollout, self.to_env, self.generator
-        )
+        rollout, self.obs = collect(self.agent, self.env, self.obs, self.config.rollout, self.to_env, self.generator)
         return rollout
 
     @torch.no_grad()
     def estimate(self, rollout: Rollout) -> tuple[Batch, dict[str, Tensor]]:
         """Advantages and returns, scaled per variant, and statistics of the rollout."""
         config = self.config
-        next_obs_TNO = _by_variant(rollout.next_obs_STEO)
-        _, next_value_TN = self.agent(self.agent.generate(self.context()), next_obs_TNO)
-        next_value_STE = next_value_TN.view(config.variants, config.rollout, config.copies).transpose(0, 1)
+        contexts = len(rollout.context_RTC)
+        weights_TD = self.agent.generate(rollout.context_TC)
+        _, next_value_TN = self.agent(weights_TD, _by_context(rollout.next_obs_STEO, contexts))
+        next_value_STE = next_value_TN.view(contexts, config.variants, -1, config.copies).transpose(1, 2).flatten(0, 1)
         advantage_STE = gae(
             rollout.reward_STE,
             rollout.value_STE,
@@ -155,22 +152,22 @@ class Trainer:
             config.gamma,
             config.gae_lambda,
         )
-        advantage_TN = _by_variant(advantage_STE)
-        return_TN = _by_variant(advantage_STE + rollout.value_STE)
+        return_STE = advantage_STE + rollout.value_STE
+        advantage_TN, return_TN = _by_context(advantage_STE, 1), _by_context(return_STE, 1)
         mean_T1, std_T1 = advantage_TN.mean(1, keepdim=True), advantage_TN.std(1, keepdim=True)
         # the family's variance keeps a variant whose returns hardly vary from drowning the others
         family_var = self.agent.normaliser.return_var
         batch = Batch(
-            obs_TNO=_by_variant(rollout.obs_STEO),
-            action_TN=_by_variant(rollout.action_STE),
-            log_prob_TN=_by_variant(rollout.log_prob_STE),
-            advantage_TN=(advantage_TN - mean_T1) / (std_T1 + 1e-8),
-            return_TN=return_TN,
-            return_scale_T1=(return_TN.var(1, keepdim=True) + family_var).sqrt(),
+            obs_TNO=_by_context(rollout.obs_STEO, contexts),
+            action_TN=_by_context(rollout.action_STE, contexts),
+            log_prob_TN=_by_context(rollout.log_prob_STE, contexts),
+            advantage_TN=_by_context((advantage_STE - mean_T1) / (std_T1 + 1e-8), contexts),
+            return_TN=_by_context(return_STE, contexts),
+            return_scale_T1=(return_TN.var(1, keepdim=True) + family_var).sqrt().repeat(contexts, 1),
         )
-        residual = return_TN - _by_variant(rollout.value_STE)
+        residual = return_STE - rollout.value_STE
         statistics = self._episode_statistics(rollout)
-        statistics["train/explained_variance"] = 1 - residual.var() / (return_TN.var() + 1e-8)
+        statistics["train/explained_variance"] = 1 - residual.var() / (return_STE.var() + 1e-8)
         return batch, statistics
 
     def _episode_statistics(self, rollout: Rollout) -> dict[str, Tensor]:
@@ -192,10 +189,9 @@ class Trainer:
             "rollout/ep_len_mean": torch.stack(ended_lengths).sum() / ended,
         }
 
-    def update(self, batch: Batch) -> dict[str, Tensor]:
+    def update(self, batch: Batch, context_TC: Tensor) -> dict[str, Tensor]:
         """Epochs of PPO; the weights are generated again for each minibatch, so that gradients reach the generator."""
         config, parameters = self.config, list(self.agent.parameters())
-        context_TC = self.context()
         learning_rate = self.optimiser.param_groups[0]["lr"]
         # filled on the device: torch.tensor would copy from the host, and wait for it
         rate = torch.full((), config.learning_rate * (1 - self.iteration / config.iterations), device=self.device)
@@ -227,7 +223,7 @@ class Trainer:
         metrics["train/entropy_loss"] = -metrics.pop("train/entropy")
         metrics["train/learning_rate"] = rate
         with torch.no_grad():
-            norm, diversity = weight_statistics(self.agent.generate(context_TC))
+            norm, diversity = weight_statistics(self.agent.generate(self.context()))
         metrics |= {"train/weight_norm": norm, "train/weight_diversity": diversity}
         return metrics
 
@@ -257,6 +253,6 @@ class Trainer:
             getattr(self, name).copy_(state[name])
 
 
-def _by_variant(x_STE: Tensor) -> Tensor:
-    """(S, T, E, ...) -> (T, S * E, ...)."""
-    return x_STE.transpose(0, 1).flatten(1, 2)
+def _by_context(x_STE: Tensor, contexts: int) -> Tensor:
+    """(S, T, E, ...) -> (contexts * T, S / contexts * E, ...): one row for each stretch of steps under one context."""
+    return x_STE.unflatten(0, (contexts, -1)).transpose(1, 2).flatten(2, 3).flatten(0, 1)

@@ -21,7 +21,7 @@ from hyperrl.config import Config
 from hyperrl.envs import Family, InputError
 from hyperrl.episodes import episode_returns
 from hyperrl.families import resolve
-from hyperrl.rollout import greedy
+from hyperrl.rollout import Greedy
 from hyperrl.run import Run, read_settings, write_settings
 from hyperrl.tensorboard import RunLog
 from hyperrl.trainer import Trainer, build_agent, pick_device
@@ -197,9 +197,9 @@ class HeldOut:
     def play(self, trainer: Trainer, progressed: Progressed) -> dict[str, float]:
         """Play every split at once, remember the curves, and keep the agent if it is the best on validation."""
         table_TP = np.concatenate(list(self.variants.values()))
-        act = greedy(trainer.agent, trainer.family, table_TP, trainer.device)
+        act = Greedy(trainer.agent, trainer.family, table_TP, trainer.device)
         returns, lengths = episode_returns(
-            trainer.family, table_TP, act, HELD_OUT_EPISODES, HELD_OUT_SEED, trainer.device
+            trainer.family, table_TP, act, HELD_OUT_EPISODES, HELD_OUT_SEED, trainer.device, act.generate
         )
         ends = np.cumsum([len(variants) for variants in self.variants.values()])[:-1]
         scores = dict(zip(self.variants, np.split(returns.mean(1), ends), strict=True))

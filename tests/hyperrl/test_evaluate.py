@@ -17,7 +17,7 @@ from hyperrl.envs import InputError, PhysicsVectorEnv, VariantEnv, registry
 from hyperrl.episodes import START_SEED, episode_returns, random_actions
 from hyperrl.evaluate import evaluate, grid, save, sweep
 from hyperrl.experts import expert_settings
-from hyperrl.rollout import greedy
+from hyperrl.rollout import Greedy
 from hyperrl.run import Run
 
 CARTPOLE = registry.get("cartpole")
@@ -112,7 +112,7 @@ def test_an_evaluation_is_that_of_the_generated_policies(tiny_run):
     evaluation = tiny_run.evaluate(episodes=3)
     table_TP = family.variants("interpolation", 64)
     np.testing.assert_array_equal(evaluation.variants_TP, table_TP)
-    act = greedy(tiny_run.agent, family, table_TP, torch.device("cpu"))
+    act = Greedy(tiny_run.agent, family, table_TP, torch.device("cpu"))
     np.testing.assert_array_equal(evaluation.returns_TE, episode_returns(family, table_TP, act, 3)[0])
     np.testing.assert_array_equal(evaluation.returns_TE, tiny_run.evaluate(episodes=3).returns_TE)
     assert evaluation.json()["ci95"] == tiny_run.evaluate(episodes=3).json()["ci95"]

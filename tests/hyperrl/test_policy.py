@@ -15,7 +15,7 @@ from hyperrl.agents import ARMS
 from hyperrl.config import Config
 from hyperrl.envs import InputError, registry
 from hyperrl.policy import Policy
-from hyperrl.rollout import greedy, to_env_units
+from hyperrl.rollout import Greedy, to_env_units
 from hyperrl.trainer import build_agent
 
 CPU = torch.device("cpu")
@@ -70,7 +70,7 @@ def test_a_run_hands_out_policies(tiny_run):
     policy = tiny_run.policy(gravity=12, length="0.8")
     assert policy.parameters == {**tiny_run.family.defaults, "gravity": 12.0, "length": 0.8}
     obs = OBSERVATIONS["cartpole"]
-    expected = greedy(tiny_run.agent, tiny_run.family, tiny_run.family.table([{"gravity": 12, "length": 0.8}]), CPU)
+    expected = Greedy(tiny_run.agent, tiny_run.family, tiny_run.family.table([{"gravity": 12, "length": 0.8}]), CPU)
     action, _ = policy.predict(obs, deterministic=True)
     np.testing.assert_array_equal(action, expected(torch.as_tensor(obs, dtype=torch.float32)).numpy())
     with pytest.raises(InputError, match=r"length=-1\.0: must be within \(0, 10\] m for family 'cartpole'"):
@@ -84,7 +84,7 @@ def test_agrees_with_the_batched_greedy_actions(shaken, name, agent):
     table_TP = family.variants("interpolation", 6)
     arm = shaken(build_agent(family, Config(family=name, agent=agent), CPU), 0.3)
     obs = OBSERVATIONS[name]
-    batched = greedy(arm, family, table_TP, CPU)(torch.as_tensor(np.tile(obs, (6, 1)), dtype=torch.float32))
+    batched = Greedy(arm, family, table_TP, CPU)(torch.as_tensor(np.tile(obs, (6, 1)), dtype=torch.float32))
     batched_TN = batched.view(6, len(obs), *batched.shape[1:]).detach().numpy()
     for row, variant in zip(batched_TN, family.untable(table_TP), strict=True):
         action, _ = Policy(arm, family, variant).predict(obs, deterministic=True)

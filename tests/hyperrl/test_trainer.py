@@ -280,10 +280,11 @@ def test_the_first_update_begins_at_the_policy_that_played(make_trainer):
 
 def test_minibatches_hold_every_sample_once_an_epoch(make_trainer, monkeypatch):
     trainer = make_trainer(epochs=3, minibatches=4)
-    batch, _ = trainer.estimate(trainer.collect())
+    rollout = trainer.collect()
+    batch, _ = trainer.estimate(rollout)
     taken, take = [], type(batch).take
     monkeypatch.setattr(type(batch), "take", lambda self, rows: taken.append(rows) or take(self, rows))
-    trainer.update(batch)
+    trainer.update(batch, rollout.context_TC)
     assert [len(rows) for rows in taken] == [8] * 12
     for epoch in range(3):
         rows = torch.cat(taken[4 * epoch : 4 * epoch + 4])
@@ -459,7 +460,7 @@ def test_nothing_is_read_on_the_host_while_collecting_and_updating(make_trainer,
     with HostReads() as reads, HostCalls() as calls:
         rollout = trainer.collect()
         batch, _ = trainer.estimate(rollout)
-        trainer.update(batch)
+        trainer.update(batch, rollout.context_TC)
     assert reads.seen == []
     assert calls.seen == []
 
@@ -484,7 +485,7 @@ def test_no_synchronisation_on_cuda(make_trainer, family, agent):
         torch.cuda.set_sync_debug_mode("error")
         rollout = trainer.collect()
         batch, _ = trainer.estimate(rollout)
-        trainer.update(batch)
+        trainer.update(batch, rollout.context_TC)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

@@ -1,0 +1,83 @@
+"""Parameters that change within an episode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from hyperrl.envs.errors import InputError
+
+if TYPE_CHECKING:
+    from hyperrl.envs.family import Family, Parameter
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A random walk: every step adds a normal draw, reflected at the ends of the training range.
+
+    A variant that starts outside the training range walks between its start and the range's far end.
+
+    Raises:
+        InputError: the deviation is not above 0 and at most 1.
+    """
+
+    deviation: float
+    """Of one step, in half-ranges of the parameter's training range."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.deviation <= 1:
+            raise InputError(
+                f"drift={self.deviation}: must be above 0 and at most 1 half-range a step; 0.01 is a slow one"
+            )
+
+    def __call__(
+        self, now_T: Tensor, start_T: Tensor, step_T: Tensor, normal_T: Tensor, parameter: Parameter
+    ) -> Tensor:
+        """Values (T,) one step on."""
+        low, high = parameter.train
+        walked_T = now_T + self.deviation * (high - low) / 2 * normal_T
+        if parameter.period:
+            return low + (walked_T - low) % parameter.period
+        low_T, high_T = start_T.clamp(max=low), start_T.clamp(min=high)
+        reflected_T = torch.where(walked_T < low_T, 2 * low_T - walked_T, walked_T)
+        reflected_T = torch.where(reflected_T > high_T, 2 * high_T - reflected_T, reflected_T)
+        return reflected_T.clamp(low_T, high_T)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A function of the start and of the steps since: ``Schedule(lambda start, step: start * 0.999**step)``."""
+
+    function: Callable[[Tensor, Tensor], Tensor]
+    """(values (T,) at the start, steps (T,) since then) -> values (T,), within the parameter's bounds."""
+
+    def __call__(
+        self, now_T: Tensor, start_T: Tensor, step_T: Tensor, normal_T: Tensor, parameter: Parameter
+    ) -> Tensor:
+        """Values (T,) after so many steps."""
+        return self.function(start_T, step_T)
+
+
+Drift = Mapping[str, Walk | Schedule]
+"""Parameter name -> how it changes from one step to the next."""
+
+
+def drifted(family: Family, now_TP: Tensor, start_TP: Tensor, step_T: Tensor, normal_TP: Tensor) -> Tensor:
+    """Parameters (T, P) one step on.
+
+    Args:
+        family: whose ``drift`` says what changes.
+        now_TP: parameters now.
+        start_TP: parameters that the drift began with.
+        step_T: steps since then, the coming one included.
+        normal_TP: standard normal draws.
+    """
+    columns = list(now_TP.unbind(1))
+    for name, change in family.drift.items():
+        i = family.names.index(name)
+        columns[i] = change(now_TP[:, i], start_TP[:, i], step_T, normal_TP[:, i], family[name])
+    return torch.stack(columns, dim=1)
