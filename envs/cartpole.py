@@ -7,6 +7,7 @@ Equals ``gymnasium.envs.classic_control.cartpole.CartPoleEnv`` with its Euler in
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
+from hyperrl.envs.drift import Walk
 from hyperrl.envs.family import Parameter, Values
 from hyperrl.envs.physics import PhysicsFamily
 
@@ -88,4 +90,12 @@ family = PhysicsFamily(
     },
     solved=475.0,
     source="gymnasium.envs.classic_control.cartpole",
+)
+
+drift = replace(
+    family,
+    name="cartpole_drift",
+    drift={name: Walk(0.03) for name in family.names},
+    env_id="hyperrl/CartPoleDrift-v1",
+    source="gymnasium.envs.classic_control.cartpole, its parameters on a random walk",
 )

@@ -76,7 +76,7 @@ def drifted(family: Family, now_TP: Tensor, start_TP: Tensor, step_T: Tensor, no
         step_T: steps since then, the coming one included.
         normal_TP: standard normal draws.
     """
-    columns = list(now_TP.unbind(1))
+    columns, step_T = list(now_TP.unbind(1)), step_T.to(now_TP.dtype)
     for name, change in family.drift.items():
         i = family.names.index(name)
         columns[i] = change(now_TP[:, i], start_TP[:, i], step_T, normal_TP[:, i], family[name])

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from hyperrl.envs import registry
+from hyperrl.envs.drift import drifted
 from hyperrl.envs.errors import InputError
 from hyperrl.envs.physics import PhysicsFamily
 
@@ -25,8 +26,9 @@ def make(family: str, render_mode: str | None = None, **parameters: float) -> gy
 class VariantEnv(gymnasium.Env[np.ndarray, Any]):
     """A family's physics in float64 for one variant, with its parameters as keyword arguments.
 
-    ``reset(seed=...)`` draws the start that Gymnasium's environment draws from the same seed; ``render`` uses
-    Gymnasium's own renderer. The time limit is the registered environment's ``TimeLimit``.
+    ``reset(seed=...)`` draws the start that Gymnasium's environment draws from the same seed, and starts as judged
+    episodes do where training starts elsewhere; ``render`` uses Gymnasium's own renderer. The time limit is the
+    registered environment's ``TimeLimit``. Where the family's parameters drift, ``parameters`` are those of now.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 30}  # noqa: RUF012  as Gymnasium declares it
@@ -44,18 +46,32 @@ class VariantEnv(gymnasium.Env[np.ndarray, Any]):
         """
         self.family = family
         self.parameters = self.family.variant(**parameters)
-        self._values = {name: torch.tensor([[value]], dtype=torch.float64) for name, value in self.parameters.items()}
+        self._start = self.parameters
+        self._steps = 0
         self.render_mode = render_mode
         self.observation_space, self.action_space = self.family.observation_space, self.family.action_space
         self._twin = None
-        if self.family.twin is not None:
+        if self.family.twin is not None and (render_mode or not self.family.simulated):
             twin = self.family.twin(render_mode=render_mode, **self.parameters)
             self.observation_space, self.action_space = twin.observation_space, twin.action_space
             self.metadata = twin.metadata
             self._twin = twin if render_mode else None
-        elif render_mode:
+        elif self.family.twin is None and render_mode:
             raise InputError(f"render_mode={render_mode!r}: family {self.family.name!r} has no renderer; use None")
         self.state = np.zeros(0)
+
+    @property
+    def _values(self) -> dict[str, torch.Tensor]:
+        return {name: torch.tensor([[value]], dtype=torch.float64) for name, value in self.parameters.items()}
+
+    def _drift(self) -> None:
+        if not self.family.drift:
+            return
+        self._steps += 1
+        now_1P, start_1P = (torch.as_tensor(self.family.table([p])) for p in (self.parameters, self._start))
+        normal_1P = torch.as_tensor(self.np_random.standard_normal(now_1P.shape))
+        after_1P = drifted(self.family, now_1P, start_1P, torch.tensor([self._steps]), normal_1P)
+        (self.parameters,) = self.family.untable(after_1P.numpy())
 
     def _observe(self, state: torch.Tensor, action: Any) -> np.ndarray:
         self.state = state[0, 0].numpy()
@@ -74,8 +90,10 @@ class VariantEnv(gymnasium.Env[np.ndarray, Any]):
         if options:
             raise InputError(f"options={options}: not supported; leave them out, and set parameters in the constructor")
         super().reset(seed=seed)
+        self.parameters, self._steps = self._start, 0
         draws = torch.as_tensor(self.np_random.random((1, 1, self.family.draws)))
-        return self._observe(self.family.start(draws, self._values), None), {}
+        start = self.family.judged_start or self.family.start
+        return self._observe(start(draws, self._values), None), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Take one action.
@@ -88,6 +106,7 @@ class VariantEnv(gymnasium.Env[np.ndarray, Any]):
         state = torch.as_tensor(self.state, dtype=torch.float64).view(1, 1, -1)
         action_11 = torch.as_tensor(np.asarray(action)).view(1, 1, *np.shape(action))
         state, reward, terminated = self.family.step(state, action_11, self._values)
+        self._drift()
         return self._observe(state, action), float(reward), bool(terminated), False, {}
 
     def render(self) -> Any:

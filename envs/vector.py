@@ -54,7 +54,7 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor], Generic[AnyFamily]):
         self.observation_space = batch_space(family.observation_space, self.num_envs)
         self.action_space = batch_space(family.action_space, self.num_envs)
         self.device, self.dtype = torch.device(device), dtype
-        self.variants_TP = torch.as_tensor(variants_TP, dtype=dtype, device=self.device)
+        self.variants_TP = torch.tensor(variants_TP, dtype=dtype, device=self.device)
         self._drift_start_TP = self.variants_TP.clone()
         self._drift_step_T = torch.zeros(self.num_variants, dtype=torch.int64, device=self.device)
 

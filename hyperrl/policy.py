@@ -37,6 +37,10 @@ class Policy:
         with torch.no_grad():
             self._weights_1D = agent.generate(family.encode(variants))
 
+    def again(self, **parameters: float) -> Policy:
+        """The policy generated anew, for parameters that have drifted."""
+        return Policy(self._agent, self.family, parameters, self._device)
+
     @torch.no_grad()
     def predict(
         self,

@@ -97,7 +97,7 @@ def collect(
                 info["final_obs"].view(*shape, -1),
             )
         )
-    columns = [torch.stack(column) for column in [*zip(*rows, strict=True), contexts]]
+    columns = [torch.stack(list(column)) for column in [*zip(*rows, strict=True), contexts]]
     return Rollout(*columns), obs
 
 

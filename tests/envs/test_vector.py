@@ -239,6 +239,14 @@ def test_cuda_agrees_with_the_cpu(family):
     assert_same(rollout(cuda, more), rollout(resumed, more))
 
 
+def test_the_table_that_was_given_stays_as_it_was():
+    given_TP = CARTPOLE.variants("train", 2)
+    before = given_TP.copy()
+    env = PhysicsVectorEnv(CARTPOLE, given_TP, dtype=torch.float64)
+    env.replace(CARTPOLE.variants("validation", 2), np.array([True, True]))
+    np.testing.assert_array_equal(given_TP, before)
+
+
 def test_changed_parameters_act_from_the_state_that_is():
     old, new = CARTPOLE.variants("train", 2), CARTPOLE.variants("interpolation", 2)
     env, other = PhysicsVectorEnv(CARTPOLE, old, copies=3), PhysicsVectorEnv(CARTPOLE, new, copies=3)
