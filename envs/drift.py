@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -81,3 +81,17 @@ def drifted(family: Family, now_TP: Tensor, start_TP: Tensor, step_T: Tensor, no
         i = family.names.index(name)
         columns[i] = change(now_TP[:, i], start_TP[:, i], step_T, normal_TP[:, i], family[name])
     return torch.stack(columns, dim=1)
+
+
+def walking(family: Family, deviation: float) -> Family:
+    """The family with every parameter on a random walk, a deviation of 0: none of them.
+
+    Args:
+        family: any family; what it says of its own drift is left out.
+        deviation: of one step, in half-ranges of each parameter's training range.
+
+    Raises:
+        InputError: the deviation is below 0 or above 1.
+    """
+    moving = [parameter.name for parameter in family.parameters if not parameter.distractor]
+    return replace(family, drift={name: Walk(deviation) for name in moving} if deviation else {})

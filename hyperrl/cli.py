@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from hyperrl import __version__
 
+EXIT_FAILED = 1
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
 SPLIT = "interpolation"
@@ -34,7 +35,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 2 for a user's mistake, 130 after Ctrl-C."""
+    """Run one command; 1 for a failed audit, 2 for a user's mistake, 130 after Ctrl-C."""
     parser = _build_parser()
     args = parser.parse_args(arguments)
     if "command" not in args:
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
         try:
-            args.command(args)
+            return args.command(args) or 0
         except InputError as error:
             print(f"hyperrl: {error}", file=sys.stderr)
             return EXIT_MISTAKE
@@ -55,7 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt as stop:
             print(f"hyperrl: {str(stop) or 'stopped'}", file=sys.stderr)
             return EXIT_INTERRUPTED
-    return 0
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -98,6 +98,19 @@ def _build_parser() -> argparse.ArgumentParser:
     command.add_argument("--gif", type=Path, metavar="FILE", required=True, help="animation to write")
     command.add_argument("--seed", type=_count, default=0, help="of the start (default: 0)")
     command.set_defaults(command=_play)
+
+    command = commands.add_parser("audit", help="does every declared parameter change the task?")
+    command.add_argument("family", metavar="FAMILY", help="as for train")
+    command.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
+    command.add_argument("--conflict", action="store_true", help="also: how each variant's expert does on the others")
+    group = command.add_argument_group("with --conflict")
+    group.add_argument("--variants", type=_count, metavar="N", help="of the validation split (default: 4)")
+    group.add_argument("--png", type=Path, metavar="FILE", help="heat map (default: runs/audit/FAMILY-conflict.png)")
+    group.add_argument("--steps", type=_count, metavar="N", help="of each expert (default: the family's own)")
+    group.add_argument("--seed", type=_count, help="of the experts (default: 0)")
+    group.add_argument("--workers", type=_count, help="parallel processes (default: one a core)")
+    group.add_argument("--experts", type=Path, metavar="DIR", help="where they are cached (default: runs/experts)")
+    command.set_defaults(command=_audit)
     return parser
 
 
@@ -177,33 +190,75 @@ def _given(args: argparse.Namespace, **options: str) -> dict[str, Any]:
     return {keyword: value for keyword, value in given.items() if value is not None}
 
 
-def _families(args: argparse.Namespace) -> None:
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> None:
+    """Print a table as wide as it needs to be, so that no number is cut."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
-    from hyperrl.envs import registry
+    looks: dict[str, Any] = {"title_justify": "left", "caption_justify": "left", "padding": (0, 1, 0, 0)}
+    table = Table(title=title, caption=caption or None, box=SIMPLE_HEAD, **looks)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    console.width = max(console.width, needed)
+    console.print(table)
+
+
+def _families(args: argparse.Namespace) -> None:
+    from hyperrl.envs import InputError, registry
 
     for name in registry.families():
-        family = registry.get(name)
-        table = Table(
-            title=f"{name}   {family.env_id}",
-            title_justify="left",
-            box=SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
-            caption=f"combination split: {family.region or 'none'}",
-            caption_justify="left",
-        )
-        for column in ("parameter", "unit", "default", "training range", "wide range", "bounds", ""):
-            table.add_column(column, no_wrap=True)
-        for p in family.parameters:
-            ranges = [f"{low:g} to {high:g}" for low, high in (p.train, p.wide)]
-            table.add_row(p.name, p.unit, f"{p.default:g}", *ranges, p.bounds, p.note)
-        console = Console()
-        console.width = max(console.width, 120)  # wide enough that no number is cut
-        console.print(table)
+        try:
+            family = registry.get(name)
+        except InputError as error:
+            print(f"{error}\n")
+            continue
+        captions = [
+            f"{split}: {len(rows)} fixed variants"
+            for split, rows in family.fixed.items()
+            if not (split == "combination" and family.held_out)
+        ]
+        if not ("combination" in family.fixed and not family.held_out):
+            captions.insert(0, f"combination split: {family.region or 'none'}")
+        if family.drift:
+            captions.append(f"drifting within an episode: {', '.join(family.drift)}")
+        columns = ("parameter", "unit", "default", "training range", "wide range", "bounds", "")
+        rows = [_ranges(alike) for alike in _alike(family.parameters)]
+        _table(f"{name}   {family.env_id}", columns, rows, "\n".join(captions))
     print("splits: train, validation and interpolation within the training ranges and outside the combination split;")
     print("extrapolation within the wide ranges, at least one parameter outside its training range")
+
+
+def _alike(parameters: Sequence[Any]) -> list[list[Any]]:
+    """Parameters one by one, but distractors that differ in nothing but a number in their names together."""
+    groups: dict[Any, list[Any]] = {}
+    for p in parameters:
+        stem = re.sub(r"\d+$", "", p.name)
+        same = (stem, p.unit, p.default, p.train, p.wide, p.bounds) if p.distractor and stem != p.name else p.name
+        groups.setdefault(same, []).append(p)
+    return list(groups.values())
+
+
+def _ranges(alike: Sequence[Any]) -> list[str]:
+    """A row of the table of parameters."""
+    p = alike[0]
+    name = p.name if len(alike) == 1 else f"{p.name} ... {alike[-1].name}"
+    notes = [p.note] if p.note else []
+    notes += ["distractor"] if p.distractor and "distractor" not in p.note else []
+    notes += [f"{len(alike)} of them"] if len(alike) > 1 else []
+    return [name, p.unit, f"{p.default:g}", _range(p.train, p.gap), _range(p.wide, p.gap), p.bounds, "; ".join(notes)]
+
+
+def _range(ends: tuple[float, float], gap: float) -> str:
+    """``(-3, 3)`` around a gap of 1 is -3 to -1 and 1 to 3."""
+    low, high = ends
+    spans = [(low, -gap), (gap, high)] if gap else [(low, high)]
+    return " and ".join(f"{start:g} to {end:g}" if start < end else f"{start:g}" for start, end in spans)
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -293,6 +348,114 @@ def _play(args: argparse.Namespace) -> None:
     frames, fps, total = play_episode(run.policy(**(_parameters(args.set) or {})), args.seed)
     write_atomically(args.gif, lambda file: file.write_bytes(gif_bytes(frames, fps)))
     print(f"return {total:.1f}; animation: {args.gif}")
+
+
+def _audit(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from hyperrl.checkpoint import write_json
+    from hyperrl.envs.audit import audit
+    from hyperrl.families import resolve
+
+    chosen = _given(args, variants="variants", seed="seed", workers="workers", root="experts")
+    if not args.conflict and (chosen or (args.steps, args.png) != (None, None)):
+        print("warning: --variants, --png, --steps, --seed, --workers and --experts need --conflict", file=sys.stderr)
+    family = resolve(args.family)
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("audit", total=1.0)
+        found = audit(family, lambda share: bar.update(task, completed=share))
+    _print_audit(family, found)
+    result = found.json()
+    if args.conflict and found.passed:
+        result["conflict"] = _conflict(args, chosen)
+    elif args.conflict:
+        print("no experts are trained for --conflict before the audit passes")
+    if args.json:
+        write_json(args.json, result)
+    return 0 if found.passed else EXIT_FAILED
+
+
+def _print_audit(family: Any, found: Any) -> None:
+    rows = []
+    for alike in _alike(family.parameters):
+        effects = [found.parameters[p.name] for p in alike]
+        # of distractors that stand in one row, the first that acts
+        p, effect = next(((p, e) for p, e in zip(alike, effects, strict=True) if not e.passed), (alike[0], effects[0]))
+        name = p.name if len(alike) == 1 or not effect.passed else f"{p.name} ... {alike[-1].name}"
+        numbers = [f"{effect.next_state:.3g} sd", f"{effect.reward:.3g}", f"{effect.termination:.1%}"]
+        numbers = [number.replace("%", " %") for number in (*numbers, f"{effect.reset:.3g} sd")]
+        rows.append([name, p.unit, *numbers, _verdict(effect)])
+    columns = ("parameter", "unit", "next state", "reward", "termination", "at reset", "verdict")
+    title = f"{family.name}: each parameter alone, across its wide range, at {found.states} states"
+    _table(title, columns, rows)
+    print("next state, at reset: median change, in standard deviations of what is observed; reward: mean change;")
+    print("termination: share of the states from which the episode ends at another step")
+    for pair in found.pairs:
+        a, b = pair.parameters
+        of = {"combination": f"one combination, {pair.expression}," if pair.expression else "one combination"}
+        what = of.get(pair.only, f"the {pair.only} {pair.expression}")
+        print(f"{a} and {b} act as one: only {what} matters; a network cannot tell them apart, nor need it")
+    for name in found.not_finite:
+        print(f"{name}: an observation or a reward is not finite within its wide range")
+    print(f"passed: {family.name}" if found.passed else f"failed: {_remedy(family, found)}")
+
+
+def _verdict(effect: Any) -> str:
+    if not effect.passed:
+        return "ACTS, though a distractor" if effect.acts else "NO EFFECT"
+    if effect.distractor:
+        return "distractor, no effect"
+    if effect.acts_only_at_reset:
+        return "acts only at reset"
+    return "acts" if effect.states else "acts, in rare states"
+
+
+def _remedy(family: Any, found: Any) -> str:
+    """What a failed audit asks for."""
+    if not found.deterministic:
+        return (
+            f"variants of {family.name} with equal parameters, seeds and actions move unalike, so that nothing can be "
+            "told; draw all randomness from what reset is given"
+        )
+    idle = [name for name, effect in found.parameters.items() if not (effect.acts or effect.distractor)]
+    acting = [name for name, effect in found.parameters.items() if effect.acts and effect.distractor]
+    says = []
+    if idle:
+        says.append(
+            f"{', '.join(idle)} changes nothing; apply it, and what is derived from it, in the physics, take it out, "
+            "or declare it distractor=True"
+        )
+    if acting:
+        says.append(f"{', '.join(acting)} is declared a distractor and acts; take distractor=True away")
+    if found.not_finite:
+        says.append(f"narrow the wide range of {', '.join(found.not_finite)}, or mend the physics there")
+    return "; ".join(says)
+
+
+def _conflict(args: argparse.Namespace, chosen: dict[str, Any]) -> dict[str, Any]:
+    from hyperrl.conflict import SPLIT as PICKED_FROM
+    from hyperrl.conflict import conflict
+    from hyperrl.figures import conflict_matrix, in_words, letters, save
+
+    overrides = None if args.steps is None else {"total_timesteps": args.steps}
+    found = conflict(args.family, overrides=overrides, **chosen)
+    names = letters(len(found.variants_TP))
+    rows = [
+        [f"expert of {name}", *(f"{value:.2f}" for value in values), words]
+        for name, values, words in zip(
+            names, found.normalised_TT, in_words(found.family, found.variants_TP), strict=True
+        )
+    ]
+    title = f"{found.family.name}: experts on each other's variants, of the {PICKED_FROM} split"
+    _table(title, ("", *(f"on {name}" for name in names), "variant"), rows)
+    print("normalised: 0 is a random policy, 1 each variant's own expert")
+    print(found.verdict)
+    matrices = found.normalised_TT, found.returns_TT
+    figure = conflict_matrix(found.family, found.variants_TP, *matrices, found.verdict)
+    file_name = re.sub(r"[^\w-]", "_", found.family.name)
+    print(f"figure: {save(figure, args.png or Path('runs') / 'audit' / f'{file_name}-conflict.png')}")
+    return found.json()
 
 
 if __name__ == "__main__":

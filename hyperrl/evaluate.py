@@ -13,6 +13,7 @@ import torch
 
 from hyperrl.checkpoint import write_json
 from hyperrl.envs import InputError
+from hyperrl.envs.drift import walking
 from hyperrl.episodes import episode_returns
 from hyperrl.experts import cached_experts, normalised
 from hyperrl.rollout import Greedy
@@ -42,6 +43,8 @@ class Evaluation:
     """Return of a random policy on each variant; nan where there is no expert."""
     expert_T: np.ndarray
     """Return of the variant's expert; nan where there is none."""
+    drift: float | None = None
+    """Random walk of every parameter in half-ranges a step; ``None``: as the family says."""
 
     @property
     def means_T(self) -> np.ndarray:
@@ -72,6 +75,7 @@ class Evaluation:
             "seed": self.seed,
             "split": self.split,
             "episodes": self.returns_TE.shape[1],
+            "drift": self.drift,
             "mean": float(self.means_T.mean()),
             "worst": float(self.means_T.min()),
             "worst_tenth": float(worst_tenth(self.means_T)),
@@ -92,17 +96,28 @@ def evaluate(
     parameters: Mapping[str, float] | None = None,
     variants: int = SPLIT_SIZE,
     experts: Path = EXPERTS,
+    drift: float | None = None,
 ) -> Evaluation:
     """Play greedy episodes with the policies generated for a split's variants, or for one given variant.
 
     A variant outside the training ranges is played all the same, with a warning.
+
+    Args:
+        run: the trained agent.
+        split: which variants.
+        episodes: greedy episodes a variant.
+        parameters: one variant instead of a split's.
+        variants: how many of the split.
+        experts: folder of their cache.
+        drift: lets every parameter walk at random within the episodes, in half-ranges a step, and generates the
+            weights again at each; 0 holds them still; as the family says by default.
 
     Raises:
         InputError: the split or a parameter is unknown or out of bounds, or a count is below 1.
     """
     if episodes < 1:
         raise InputError(f"episodes={episodes}: must be 1 or more; leave it out for 10")
-    family = run.family
+    family = run.family if drift is None else walking(run.family, drift)
     table_TP = family.table([parameters]) if parameters is not None else family.variants(split, variants)
     note = family.range_note(table_TP)
     if note:
@@ -118,6 +133,7 @@ def evaluate(
         variants_TP=table_TP,
         parameters=family.untable(table_TP),
         returns_TE=returns,
+        drift=drift,
         random_T=np.array([record["random"] if record else np.nan for record in records]),
         expert_T=np.array([record["mean"] if record else np.nan for record in records]),
     )
@@ -128,7 +144,9 @@ def save(run: Run, evaluations: Sequence[Evaluation]) -> list[Path]:
     from hyperrl import figures
 
     for evaluation in evaluations:
-        write_json(run.folder / "evaluations" / f"{evaluation.split or 'variant'}.json", evaluation.json())
+        name = evaluation.split or "variant"
+        drifting = "" if evaluation.drift is None else f"-drift-{evaluation.drift:g}"
+        write_json(run.folder / "evaluations" / f"{name}{drifting}.json", evaluation.json())
     splits = [evaluation for evaluation in evaluations if evaluation.split]
     if not splits:
         return []

@@ -262,6 +262,72 @@ def return_over_distance(family: Family, distance_T: np.ndarray, returns_T: np.n
     return figure
 
 
+def in_words(family: Family, variants_TP: np.ndarray) -> list[str]:
+    """Each variant (T, P) as ``gravity 12 m/s², length 0.8 m``; what all have alike is left out."""
+    differs_P = (variants_TP != variants_TP[:1]).any(0)
+    return [
+        ", ".join(
+            f"{p.name} {value:.3g} {_unit(p.unit)}".strip()
+            for p, value, differs in zip(family.parameters, row, differs_P, strict=True)
+            if differs
+        )
+        for row in variants_TP
+    ]
+
+
+def letters(count: int) -> list[str]:
+    """A, B, C and so on; from the 27th on, numbers."""
+    return [chr(ord("A") + i) if i < 26 else str(i + 1) for i in range(count)]
+
+
+def conflict_matrix(
+    family: Family, variants_TP: np.ndarray, normalised_TT: np.ndarray, returns_TT: np.ndarray, verdict: str
+) -> Figure:
+    """How the expert of each variant does on every variant.
+
+    Args:
+        family: the task.
+        variants_TP: the variants (T, P) in SI units.
+        normalised_TT: returns (T, T) of each variant's expert (row) on each variant (column), 0 for random actions and
+            1 for the variant's own expert; NaN where that expert is no better than random actions.
+        returns_TT: the same as mean returns.
+        verdict: what follows, in a sentence.
+    """
+    count = len(variants_TP)
+    names = letters(count)
+    side = max(3.4, 0.85 * count)
+    key = [f"{name}: {words}" for name, words in zip(names, in_words(family, variants_TP), strict=True)]
+    unbroken = [", ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in one.split(", ")) for one in key]
+    lines = [line for one in (verdict, *unbroken) for line in textwrap.wrap(one, 88)]
+    figure, (axes,) = _figure(side + 2.6, side + 1.2 + 0.17 * len(lines))
+    axes.grid(visible=False)
+    image = axes.imshow(normalised_TT, vmin=0, vmax=1, cmap="viridis")
+    image.cmap.set_bad("#CCCCCC")
+    for row, column in product(range(count), repeat=2):
+        value, mean = normalised_TT[row, column], returns_TT[row, column]
+        dark = np.isfinite(value) and value < 0.6
+        text = f"{value:.2f}" if np.isfinite(value) else "no scale"
+        looks: dict[str, Any] = {"ha": "center", "va": "center", "color": "white" if dark else INK}
+        axes.text(column, row - 0.1, text.replace("-", MINUS), fontsize=11, **looks)
+        axes.text(column, row + 0.22, f"{mean:.0f}".replace("-", MINUS), fontsize=7.5, **looks)
+    axes.set_xticks(range(count), names)
+    axes.set_yticks(range(count), names)
+    axes.set_xticks(np.arange(1, count) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, count) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=2)
+    axes.set_axisbelow(False)
+    axes.tick_params(which="both", length=0, labelsize=10)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, extend="both", shrink=0.85)
+    bar.set_label("normalised return (0: random, 1: own expert)", fontsize=9, color=INK)
+    bar.ax.tick_params(labelsize=9, colors=INK)
+    _label(axes, "variant played", "expert trained on")
+    figure.suptitle(f"{family.name}: experts on each other's variants", fontsize=12, color=INK)
+    axes.set_title("large: normalised return, small: mean return", fontsize=9, color=INK)
+    figure.supxlabel("\n".join(lines).replace(" -", f" {MINUS}"), fontsize=8.5, color=INK, ha="left", x=0.03)
+    return figure
+
+
 def gif_bytes(frames: Sequence[np.ndarray], fps: float) -> bytes:
     """An endless GIF of frames (H, W, 3) uint8, in one palette of at most 256 colours.
 

@@ -14,9 +14,6 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from hyperrl.envs import PhysicsVectorEnv, registry
 
-FAMILIES = [family for family in map(registry.get, registry.families()) if family.twin is not None]
-each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-
 # Ends of the states that are tried: past every limit, so that clips, walls and terminations are among them.
 STATES = {
     "cartpole": ([-2.5, -4, -0.25, -4], [2.5, 4, 0.25, 4]),
@@ -25,6 +22,8 @@ STATES = {
     "mountain_car": ([-1.2, -0.07], [0.6, 0.07]),
     "mountain_car_continuous": ([-1.2, -0.07], [0.6, 0.07]),
 }
+FAMILIES = [registry.get(name) for name in STATES]
+each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 
 # Constants that Gymnasium hard-codes: the method, and the default of the parameter that it stands for.
 HARD_CODED = {"acrobot": ("_dsdt", "gravity"), "mountain_car_continuous": ("step", "gravity")}

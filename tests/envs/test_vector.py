@@ -8,11 +8,11 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 
-from hyperrl.envs import InputError, PhysicsVectorEnv, registry
+from hyperrl.envs import InputError, PhysicsFamily, PhysicsVectorEnv, registry
 
 CARTPOLE = registry.get("cartpole")
 SHORT = dataclasses.replace(CARTPOLE, max_episode_steps=7)
-FAMILIES = [registry.get(name) for name in registry.families()]
+FAMILIES = [family for family in map(registry.get, registry.families()) if isinstance(family, PhysicsFamily)]
 each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 
 
@@ -182,7 +182,8 @@ def test_seeds_decide_the_starts(family):
     assert_same(run(1, reset_seed=3), run(2, reset_seed=3))
     assert not torch.equal(run(1)[0], run(2)[0])
     starts = run(1)[0]
-    assert len(torch.unique(starts, dim=0)) == len(starts)
+    # a family that is judged from a start of its own may train from a few
+    assert family.judged_start or len(torch.unique(starts, dim=0)) == len(starts)
 
 
 @each_family

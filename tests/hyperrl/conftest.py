@@ -93,9 +93,9 @@ def make_trainer():
     """A trainer on a family with tiny settings, and shorter episodes where ``limit`` says so."""
 
     def make(family="cartpole", limit=None, **settings):
-        known = registry.get(family)
+        known = registry.get(family) if isinstance(family, str) else family
         if limit is not None:
             known = dataclasses.replace(known, max_episode_steps=limit)
-        return Trainer(known, Config(family=family, **{**TINY, **settings}))
+        return Trainer(known, Config(family=known.name, **{**TINY, **settings}))
 
     return make
