@@ -8,13 +8,20 @@ from hyperrl.envs.errors import InputError
 
 if TYPE_CHECKING:
     from hyperrl.envs.family import Family, Parameter
+    from hyperrl.envs.gymnasium_env import Argument, Attribute, Context, GymnasiumFamily, GymnasiumVectorEnv, ModelField
     from hyperrl.envs.physics import PhysicsFamily
     from hyperrl.envs.single import VariantEnv
     from hyperrl.envs.vector import PhysicsVectorEnv, VariantVectorEnv
 
 __all__ = [
+    "Argument",
+    "Attribute",
+    "Context",
     "Family",
+    "GymnasiumFamily",
+    "GymnasiumVectorEnv",
     "InputError",
+    "ModelField",
     "Parameter",
     "PhysicsFamily",
     "PhysicsVectorEnv",
@@ -24,7 +31,13 @@ __all__ = [
 ]
 
 _HOME = {
+    "Argument": "gymnasium_env",
+    "Attribute": "gymnasium_env",
+    "Context": "gymnasium_env",
     "Family": "family",
+    "GymnasiumFamily": "gymnasium_env",
+    "GymnasiumVectorEnv": "gymnasium_env",
+    "ModelField": "gymnasium_env",
     "Parameter": "family",
     "PhysicsFamily": "physics",
     "PhysicsVectorEnv": "vector",

@@ -4,9 +4,13 @@ Equals ``gymnasium.envs.classic_control.continuous_mountain_car.Continuous_Mount
 state in float32 from the first step on: so do we, in any dtype. Gymnasium hard-codes the gravity, 0.0025, and
 ``twin`` cannot change it: it draws every variant, and its own ``step`` equals ours at that gravity only. The
 task has no SI units: position and time are counted in the valley's units and in steps.
+
+In ``signed`` the engine's power may be negative: the same action then pushes the other way.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -97,4 +101,26 @@ family = PhysicsFamily(
     },
     solved=90.0,
     source="gymnasium.envs.classic_control.continuous_mountain_car",
+)
+
+signed = replace(
+    family,
+    name="mountain_car_continuous_signed",
+    parameters=(
+        family["gravity"],
+        Parameter(
+            "power",
+            "1/step2",
+            0.0015,
+            (-0.00225, 0.00225),
+            (-0.00375, 0.00375),
+            "[-0.05, 0.05]",
+            "push of the engine, signed",
+            gap=0.00105,
+        ),
+    ),
+    held_out={"gravity": (0.003, 0.00375), "power": ((-0.00225, -0.0018), (0.0018, 0.00225))},
+    env_id="hyperrl/MountainCarContinuousSigned-v0",
+    solved=None,
+    source="gymnasium.envs.classic_control.continuous_mountain_car, with an engine that a negative power turns round",
 )

@@ -1,11 +1,13 @@
 """Pendulum: swing up a rod with a motor that is too weak to lift it, and hold it there.
 
-Equals ``gymnasium.envs.classic_control.pendulum.PendulumEnv``.
+``family`` equals ``gymnasium.envs.classic_control.pendulum.PendulumEnv``. In ``signed`` the motor may be
+wired the wrong way round. In ``spin`` a stronger motor turns the rod at a target speed, either way.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from hyperrl.envs.physics import PhysicsFamily
 TIME_STEP = 0.05  # s
 MAX_SPEED = 8.0  # rad/s
 TORQUE_LIMIT = 4.0  # N m, the strongest motor of the family
+SPIN_LIMIT = 20.0  # N m, that of ``spin``
 
 
 def start(draws: Tensor, p: Values) -> Tensor:
@@ -43,6 +46,20 @@ def step(state: Tensor, action: Tensor, p: Values) -> tuple[Tensor, Tensor, Tens
     return after, -cost, torch.zeros_like(theta, dtype=torch.bool)
 
 
+def step_signed(state: Tensor, action: Tensor, p: Values) -> tuple[Tensor, Tensor, Tensor]:
+    """``step`` under a motor of strength |``max_torque``| that turns the other way where ``max_torque`` is negative."""
+    wired = p["max_torque"].sign().unsqueeze(-1)
+    return step(state, wired * action, {**p, "max_torque": p["max_torque"].abs()})
+
+
+def step_spin(state: Tensor, action: Tensor, p: Values) -> tuple[Tensor, Tensor, Tensor]:
+    """``step`` at a cost of 0.1 (speed - ``target``)^2 + 0.0001 torque^2, of the speed (rad/s) after the step."""
+    after, _, terminated = step(state, action, p)
+    torque = action.squeeze(-1).clamp(-p["max_torque"], p["max_torque"])
+    cost = 0.1 * (after[..., 1] - p["target"]).square() + 0.0001 * torque.square()
+    return after, -cost, terminated
+
+
 def observe(state: Tensor, p: Values) -> Tensor:
     """Cosine and sine of the angle, and the angular velocity (rad/s)."""
     theta, theta_dot = state.unbind(-1)
@@ -54,14 +71,16 @@ def twin(render_mode: str | None = None, **parameters: float) -> PendulumEnv:
     env = PendulumEnv(render_mode=render_mode)
     for name, value in parameters.items():
         setattr(env, name, value)
-    env.action_space = Box(-env.max_torque, env.max_torque, shape=(1,), dtype=np.float32)
+    strength = abs(env.max_torque)
+    env.action_space = Box(-strength, strength, shape=(1,), dtype=np.float32)
     return env
 
 
 def show(twin: Any, state: np.ndarray, action: Any) -> None:
     """Put the state in the twin, and the torque that its renderer draws as an arrow."""
     twin.state = state
-    twin.last_u = None if action is None else np.clip(action, -twin.max_torque, twin.max_torque)[0]
+    strength = abs(twin.max_torque)
+    twin.last_u = None if action is None else np.sign(twin.max_torque) * np.clip(action, -strength, strength)[0]
 
 
 _HIGH = np.array([1.0, 1.0, MAX_SPEED], dtype=np.float32)
@@ -100,4 +119,35 @@ family = PhysicsFamily(
         "sde_sample_freq": 4,
     },
     source="gymnasium.envs.classic_control.pendulum",
+)
+
+signed = replace(
+    family,
+    name="pendulum_signed",
+    parameters=(
+        *family.parameters[:3],
+        Parameter("max_torque", "N m", 2.0, (-3, 3), (-4, 4), "[-4, 4]", "the motor's strength, signed", gap=1),
+    ),
+    step=step_signed,
+    env_id="hyperrl/PendulumSigned-v0",
+    source="gymnasium.envs.classic_control.pendulum, with a motor that a negative torque limit turns round",
+)
+
+# In training the motor can hold the rod level, which takes m g l / 2 = 11.7 N m at the most: every target speed can
+# then be kept through a whole turn. At the wide ranges' heavy end, 20.3 N m, weak motors cannot.
+spin = replace(
+    family,
+    name="pendulum_spin",
+    parameters=(
+        Parameter("g", "m/s2", 10.0, (5, 15), (3, 18), "[0, 100]", "acceleration of free fall"),
+        Parameter("m", "kg", 1.0, (0.75, 1.25), (0.5, 1.5), "(0, 20]", "mass of the rod"),
+        Parameter("l", "m", 1.0, (0.75, 1.25), (0.5, 1.5), "(0, 10]", "length of the rod"),
+        Parameter("max_torque", "N m", 14.0, (12, 16), (10, 20), f"(0, {SPIN_LIMIT:g}]", "the motor's strength"),
+        Parameter("target", "rad/s", 4.0, (-6, 6), (-7.5, 7.5), f"[-{MAX_SPEED:g}, {MAX_SPEED:g}]", "speed to turn at"),
+    ),
+    action_space=Box(-SPIN_LIMIT, SPIN_LIMIT, shape=(1,), dtype=np.float32),
+    step=step_spin,
+    held_out={"g": (11.5, 15), "target": ((-6, -3.5), (3.5, 6))},
+    env_id="hyperrl/PendulumSpin-v0",
+    source="gymnasium.envs.classic_control.pendulum, with a reward of this package's own",
 )

@@ -78,8 +78,8 @@ class PhysicsFamily(Family):
         return VariantEnv(self, render_mode, **parameters)
 
     def variant_action_space(self, variant: Mapping[str, float]) -> gymnasium.spaces.Box | gymnasium.spaces.Discrete:
-        """The twin's action space, or the family's where there is no twin."""
-        return self.action_space if self.twin is None else self.twin(**variant).action_space
+        """The twin's action space, or the family's where there is no twin, or where one takes long to make."""
+        return self.action_space if self.twin is None or self.simulated else self.twin(**variant).action_space
 
     def check(self) -> None:
         """Try the spaces and the physics: start, observe and step a few copies once.

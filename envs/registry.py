@@ -30,10 +30,42 @@ class Shipped(NamedTuple):
 
 _SHIPPED = {
     "cartpole": Shipped("hyperrl/CartPole-v1", 500, "cartpole"),
+    "cartpole_drift": Shipped("hyperrl/CartPoleDrift-v1", 500, "cartpole", "drift"),
     "pendulum": Shipped("hyperrl/Pendulum-v1", 200, "pendulum"),
     "acrobot": Shipped("hyperrl/Acrobot-v1", 500, "acrobot"),
     "mountain_car": Shipped("hyperrl/MountainCar-v0", 200, "mountain_car"),
     "mountain_car_continuous": Shipped("hyperrl/MountainCarContinuous-v0", 999, "mountain_car_continuous"),
+    "mountain_car_continuous_signed": Shipped(
+        "hyperrl/MountainCarContinuousSigned-v0", 999, "mountain_car_continuous", "signed"
+    ),
+    "pendulum_signed": Shipped("hyperrl/PendulumSigned-v0", 200, "pendulum", "signed"),
+    "pendulum_spin": Shipped("hyperrl/PendulumSpin-v0", 200, "pendulum", "spin"),
+    "cartpole_continuous": Shipped("hyperrl/CartPoleContinuous-v0", 500, "cartpole_continuous"),
+    "cartpole_continuous_d20": Shipped("hyperrl/CartPoleContinuousD20-v0", 500, "cartpole_continuous", "d20"),
+    "cartpole_continuous_d100": Shipped("hyperrl/CartPoleContinuousD100-v0", 500, "cartpole_continuous", "d100"),
+    "ode1": Shipped("hyperrl/ODE1-v0", 200, "ode", "ode1"),
+    "ode2": Shipped("hyperrl/ODE2-v0", 200, "ode", "ode2"),
+    "point": Shipped("hyperrl/Point-v0", 100, "point"),
+    "lunar_lander": Shipped("hyperrl/LunarLander-v3", 1000, "lunar_lander", extra="box2d"),
+    "lunar_lander_wind": Shipped("hyperrl/LunarLanderWind-v3", 1000, "lunar_lander", "wind", "box2d"),
+    "lunar_lander_continuous": Shipped("hyperrl/LunarLanderContinuous-v3", 1000, "lunar_lander", "continuous", "box2d"),
+    "bipedal_walker": Shipped("hyperrl/BipedalWalker-v3", 1600, "bipedal_walker", extra="box2d"),
+    "half_cheetah": Shipped("hyperrl/HalfCheetah-v5", 1000, "half_cheetah", extra="mujoco"),
+    "half_cheetah_velocity": Shipped("hyperrl/HalfCheetahVelocity-v5", 200, "half_cheetah", "velocity", extra="mujoco"),
+    "half_cheetah_direction": Shipped(
+        "hyperrl/HalfCheetahDirection-v5", 200, "half_cheetah", "direction", extra="mujoco"
+    ),
+    "hopper": Shipped("hyperrl/Hopper-v5", 1000, "hopper", extra="mujoco"),
+    "walker2d": Shipped("hyperrl/Walker2d-v5", 1000, "walker2d", extra="mujoco"),
+    "ant": Shipped("hyperrl/Ant-v5", 1000, "ant", extra="mujoco"),
+    "ant_velocity": Shipped("hyperrl/AntVelocity-v5", 200, "ant", "velocity", extra="mujoco"),
+    "ant_direction": Shipped("hyperrl/AntDirection-v5", 200, "ant", "direction", extra="mujoco"),
+    "inverted_pendulum": Shipped("hyperrl/InvertedPendulum-v5", 1000, "inverted_pendulum", extra="mujoco"),
+    "inverted_double_pendulum": Shipped(
+        "hyperrl/InvertedDoublePendulum-v5", 1000, "inverted_double_pendulum", extra="mujoco"
+    ),
+    "reacher": Shipped("hyperrl/Reacher-v5", 50, "reacher", extra="mujoco"),
+    "swimmer": Shipped("hyperrl/Swimmer-v5", 1000, "swimmer", extra="mujoco"),
 }
 
 

@@ -58,6 +58,8 @@ class VariantEnv(gymnasium.Env[np.ndarray, Any]):
             self._twin = twin if render_mode else None
         elif self.family.twin is None and render_mode:
             raise InputError(f"render_mode={render_mode!r}: family {self.family.name!r} has no renderer; use None")
+        if self.family.twin is None:
+            self.metadata = {**self.metadata, "render_modes": []}
         self.state = np.zeros(0)
 
     @property

@@ -89,7 +89,7 @@ class Conflict:
                 f"undecided: {left_out} of {len(self.judged_T)} experts are no better than random actions after "
                 f"{self.steps:,} steps; train them for more"
             )
-        note = f" ({left_out} variants left out: their experts are no better than random actions)" if left_out else ""
+        note = f"; left out, with an expert no better than random actions: {left_out}" if left_out else ""
         if self.context == "not needed":
             return (
                 f"one policy may serve all: one expert keeps {self.best_expert:.2f} or more of every other expert's "

@@ -42,7 +42,7 @@ def episode_returns(
         Undiscounted returns and lengths, each (T, episodes).
     """
     env = family.vector(variants_TP, episodes, device, seed=seed)
-    obs, _ = env.reset(seed=seed, options={"paired": True})
+    obs, _ = env.reset(seed=seed, options={"paired": True, "once": True})
     alive = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
     returns = torch.zeros(env.num_envs, dtype=torch.float64, device=env.device)
     lengths = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)

@@ -301,8 +301,8 @@ def conflict_matrix(
     lines = [line for one in (verdict, *unbroken) for line in textwrap.wrap(one, 88)]
     figure, (axes,) = _figure(side + 2.6, side + 1.2 + 0.17 * len(lines))
     axes.grid(visible=False)
+    axes.set_facecolor("#CCCCCC")  # shows through where there is no scale
     image = axes.imshow(normalised_TT, vmin=0, vmax=1, cmap="viridis")
-    image.cmap.set_bad("#CCCCCC")
     for row, column in product(range(count), repeat=2):
         value, mean = normalised_TT[row, column], returns_TT[row, column]
         dark = np.isfinite(value) and value < 0.6

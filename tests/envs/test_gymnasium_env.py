@@ -2,7 +2,9 @@
 
 import dataclasses
 import pickle
+import re
 import sys
+from pathlib import Path
 
 import gymnasium
 import mujoco
@@ -238,6 +240,25 @@ def test_seeds_decide_everything_and_paired_starts_are_shared():
     assert not torch.equal(paired[0, 0], paired[0, 1])
 
 
+def test_copies_that_play_once_stand_still_after_their_end():
+    env, other = (LANDER.vector(LANDER.table([{}] * 3), 2) for _ in range(2))
+    env.reset(seed=0, options={"once": True})
+    other.reset(seed=0)
+    actions = torch.as_tensor(np.random.default_rng(0).integers(4, size=(120, 6)))
+    once, again = play(env, actions), play(other, actions)
+    ended = (once[2] | once[3]).cumsum(0)
+    first = ended - (once[2] | once[3]).int() == 0
+    assert ended.sum() > 0
+    assert ended.max() == 1
+    assert_same([part[first] for part in once[1:]], [part[first] for part in again[1:]])
+    assert (once[1][~first] == 0).all()
+    assert (once[4][~first] == 0).all()
+    obs = env.replace(LANDER.variants("train", 3), np.array([True, False, False]))
+    assert (obs[:2, 1] > 1.3).all()
+    assert (play(env, actions[:5])[4][:, :2] != 0).any()
+    assert_same([env.reset(seed=0)[0], *play(env, actions[:20])], [env.reset(seed=0)[0], *play(env, actions[:20])])
+
+
 def test_replace_changes_only_the_named_variants():
     old, new = LANDER.variants("train", 3), LANDER.variants("validation", 3)
     env, other = (LANDER.vector(old, 2, seed=0) for _ in range(2))
@@ -341,6 +362,17 @@ def test_sb3s_vector_environments_take_a_context_for_each_copy(vector, monitored
     env.close()
     for row, want in enumerate(wanted([1, 2, 3], actions)):
         np.testing.assert_array_equal(np.stack(seen)[:, row], want[:, :-1].astype(np.float32))
+
+
+def test_the_documented_examples_run():
+    text = (Path(__file__).parents[2] / "docs" / "families.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Any Gymnasium environment\n")[2].partition("\n## ")[0]
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", section, flags=re.DOTALL | re.MULTILINE):
+        exec(block, names)
+    names["env"].reset(seed=0)
+    light, heavy = names["env"].step(np.array([1, 1]))[0]
+    assert light[1] > heavy[1] > 0
 
 
 def test_families_pickle():

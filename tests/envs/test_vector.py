@@ -186,7 +186,7 @@ def test_seeds_decide_the_starts(family):
     assert family.judged_start or len(torch.unique(starts, dim=0)) == len(starts)
 
 
-@each_family
+@pytest.mark.parametrize("family", [f for f in FAMILIES if not f.simulated], ids=lambda family: family.name)
 def test_physics_reads_no_value_and_changes_no_input(family):
     """A tensor on the ``meta`` device has no values: a branch on one, or a copy to the host, would raise."""
     space = family.action_space

@@ -1,5 +1,6 @@
 """The command line, as a newcomer types it."""
 
+import dataclasses
 import json
 import shlex
 import subprocess
@@ -13,10 +14,12 @@ import torch
 from PIL import Image
 
 import hyperrl
+from hyperrl import experts
 from hyperrl.cli import _build_parser
 from hyperrl.config import Config
-from hyperrl.envs import registry
+from hyperrl.envs import InputError, Parameter, registry
 from hyperrl.envs.family import SPLITS
+from hyperrl.families import resolve
 from hyperrl.statistics import iqm, worst_tenth
 
 CONTRACT = {"family", "agent", "seed", "split", "episodes", "mean", "worst", "iqm", "ci95", "variants"}
@@ -62,10 +65,10 @@ def consistent(result):
 def test_no_command_shows_the_help(cli):
     status, out, err = cli()
     assert (status, err) == (0, "")
-    assert all(command in out for command in ("families", "train", "evaluate", "experts", "play"))
+    assert all(command in out for command in ("families", "train", "evaluate", "experts", "play", "audit"))
 
 
-@pytest.mark.parametrize("command", ["families", "train", "evaluate", "experts", "play"])
+@pytest.mark.parametrize("command", ["families", "train", "evaluate", "experts", "play", "audit"])
 def test_every_command_has_help(cli, command):
     status, out, err = cli(command, "--help")
     assert (status, err) == (0, "")
@@ -102,15 +105,57 @@ def test_families_lists_every_parameter(cli, monkeypatch, columns):
         family = registry.get(name)
         assert name in table
         assert family.env_id in table
-        for p in family.parameters:
+        for p in (p for p in family.parameters if not p.distractor):
             (line,) = [line for line in table.splitlines() if line.split()[:1] == [p.name] and p.bounds in line]
             for cell in (p.unit, f"{p.default:g}", p.bounds, p.note):
                 assert cell in line
-            for low, high in (p.train, p.wide):
-                assert f"{low:g} to {high:g}" in line
-        for key, ((low, high),) in family.held_out.items():
-            assert f"{key} {low:g} to {high:g}" in after.splitlines()[0]
+            if not p.gap:
+                for low, high in (p.train, p.wide):
+                    assert f"{low:g} to {high:g}" in line
+        for key, intervals in family.held_out.items():
+            for low, high in intervals:
+                assert f"{low:g} to {high:g}" in after.splitlines()[0].partition(f"{key} ")[2]
     assert all(split in out for split in SPLITS)
+
+
+GAP = Parameter("push", "N", 2.0, (-3, 3), (-4, 4), gap=1)
+SIGN = Parameter("sign", "1", 1.0, (-1, 1), (-1, 1), gap=1)
+NOISE = tuple(Parameter(f"noise_{i}", "1", 0.0, (1, 1), (0, 1), distractor=True) for i in range(100))
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Register families, and nothing else; an error in place of a family is raised."""
+
+    def register(**families):
+        def get(name):
+            if isinstance(families[name], Exception):
+                raise families[name]
+            return families[name]
+
+        monkeypatch.setattr(registry, "families", lambda: list(families))
+        monkeypatch.setattr(registry, "get", get)
+
+    return register
+
+
+def test_families_shows_gaps_distractors_and_fixed_splits(cli, registered, own_family):
+    plain = resolve(str(own_family))
+    odd = dataclasses.replace(
+        plain, parameters=(GAP, SIGN, *NOISE), fixed={"train": np.zeros((16, 102)), "extrapolation": np.zeros((9, 102))}
+    )
+    missing = InputError("family 'lander': its simulator is not installed (no Box2D); pip install 'hyperrl[box2d]'")
+    registered(plant=plain, lander=missing, odd=odd)
+    status, out, err = cli("families")
+    assert (status, err) == (0, "")
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert str(missing) in lines
+    assert "push N 2 -3 to -1 and 1 to 3 -4 to -1 and 1 to 4 (-inf, inf)" in lines
+    assert "sign 1 1 -1 and 1 -1 and 1 (-inf, inf)" in lines
+    (row,) = [line for line in lines if line.startswith("noise")]
+    assert row == "noise_0 ... noise_99 1 0 1 0 to 1 (-inf, inf) distractor; 100 of them"
+    assert "train: 16 fixed variants" in lines
+    assert "extrapolation: 9 fixed variants" in lines
 
 
 def test_version(cli):
@@ -262,6 +307,87 @@ def test_resume_starts_or_finishes(cli, words):
     assert again[0] == 0
 
 
+# the audit
+
+
+def test_audit_passes(cli):
+    status, out, err = cli("audit", "cartpole", "--json", "new/audit.json")
+    assert (status, err) == (0, "")
+    assert out.endswith("passed: cartpole\n")
+    family = registry.get("cartpole")
+    result = json.loads(Path("new/audit.json").read_text())
+    assert (result["family"], result["passed"], result["pairs"]) == ("cartpole", True, [])
+    assert list(result["parameters"]) == list(family.names)
+    for p in family.parameters:
+        (line,) = [line for line in out.splitlines() if line.split()[:1] == [p.name]]
+        assert line.split()[1] == p.unit
+        assert line.split()[-1] == "acts"
+        assert f"{result['parameters'][p.name]['next_state']:.3g} sd" in line
+    assert "conflict" not in result
+    assert not Path("runs").exists()
+
+
+def dead(path):
+    """The plant with a parameter that nothing reads, and one that stands for the gain."""
+    text = path.read_text().replace(
+        'note="sign and strength of the actuator"),',
+        'gap=0.5), Parameter("drag", "1", 1.0, (0.5, 2), (0.1, 4)), Parameter("lever", "m", 1.0, (0.5, 2), (0.1, 4)),',
+    )
+    path.write_text(text.replace('p["gain"]', '(p["gain"] * p["lever"])'))
+
+
+def test_audit_fails_and_says_what_to_do(cli, own_family):
+    dead(own_family)
+    status, out, err = cli("audit", own_family, "--conflict", "--json", "audit.json")
+    assert (status, err) == (1, "")
+    assert out.splitlines()[-2] == (
+        "failed: drag changes nothing; apply it, and what is derived from it, in the physics, take it out, or declare "
+        "it distractor=True"
+    )
+    assert out.splitlines()[-1] == "no experts are trained for --conflict before the audit passes"
+    assert "gain and lever act as one: only the product gain * lever matters" in out
+    (line,) = [line for line in out.splitlines() if line.split()[:1] == ["drag"]]
+    assert line.split()[-2:] == ["NO", "EFFECT"]
+    result = json.loads(Path("audit.json").read_text())
+    assert result["passed"] is False
+    assert result["parameters"]["drag"]["acts"] is False
+    assert result["pairs"] == [{"parameters": ["gain", "lever"], "only": "product", "expression": "gain * lever"}]
+    assert not Path("runs").exists()
+
+
+def test_audit_of_a_distractor_that_acts(cli, own_family):
+    own_family.write_text(own_family.read_text().replace("note=", "distractor=True, note="))
+    status, out, _ = cli("audit", own_family)
+    assert status == 1
+    assert out.endswith("failed: gain is declared a distractor and acts; take distractor=True away\n")
+
+
+def test_audit_with_conflict(cli, monkeypatch):
+    monkeypatch.setattr(experts, "_train_all", lambda jobs, workers: [experts._train(job) for job in jobs])
+    words = ["--conflict", "--variants", "2", "--steps", "256", "--experts", "kept", "--json", "audit.json"]
+    status, out, err = cli("audit", "cartpole", *words)
+    assert (status, err) == (0, "")
+    found = json.loads(Path("audit.json").read_text())["conflict"]
+    assert found["experts"] == {"steps": 256, "seed": 0}
+    assert np.shape(found["normalised"]) == np.shape(found["returns"]) == (2, 2)
+    assert len(found["variants"]) == 2
+    assert found["verdict"] in out.replace("\n", " ")
+    assert "expert of B" in out
+    assert len(list(Path("kept/cartpole").glob("*.json"))) == 2
+    assert out.endswith("figure: runs/audit/cartpole-conflict.png\n")
+    with Image.open("runs/audit/cartpole-conflict.png") as image:
+        assert min(image.size) > 600
+    again = cli("audit", "cartpole", *words[:-2], "--png", "new/matrix.png")
+    assert again[1].endswith("figure: new/matrix.png\n")
+    assert Path("new/matrix.png").exists()
+
+
+def test_audit_says_what_needs_conflict(cli, own_family):
+    status, _, err = cli("audit", own_family, "--variants", "3")
+    assert status == 0
+    assert err == "warning: --variants, --png, --steps, --seed, --workers and --experts need --conflict\n"
+
+
 # a family of one's own
 
 
@@ -277,7 +403,6 @@ def test_an_own_family_from_a_file(cli, own_family):
     assert result["family"] == "plant"
 
     from hyperrl.episodes import episode_returns, random_actions
-    from hyperrl.families import resolve
 
     family = resolve(str(own_family))
     table_TP = family.variants("interpolation", 64)
@@ -313,7 +438,7 @@ def test_an_own_family_from_a_module(cli, own_family, words, monkeypatch):
 
 
 MISTAKES = {
-    "unknown family": ("train nonsense", "'nonsense'", "unknown; choose from cartpole, pendulum"),
+    "unknown family": ("train nonsense", "'nonsense'", "unknown; choose from cartpole"),
     "unknown agent": (
         "train cartpole --agent nonsense",
         "'nonsense'",
@@ -413,6 +538,8 @@ MISTAKES = {
     "play below a file": ("play {run} --gif {file}/a.gif", "{file}/a.gif", "cannot be written"),
     "play without a file": ("play {run}", "--gif", "required: --gif; see hyperrl play --help"),
     "play seed": ("play {run} --gif a.gif --seed -1", "seed=-1", "must be 0 or more"),
+    "audit family": ("audit nonsense", "'nonsense'", "unknown; choose from cartpole"),
+    "audit nothing": ("audit", "FAMILY", "required: FAMILY; see hyperrl audit --help"),
     "experts family": ("experts nonsense --variants 1", "'nonsense'", "unknown; choose from cartpole"),
     "experts variants": ("experts cartpole --variants 0", "variants=0", "must be 1 or more"),
     "experts workers": ("experts cartpole --variants 1 --workers 0", "workers=0", "must be 1 or more"),

@@ -1,0 +1,496 @@
+"""Any Gymnasium environment as a family: which environment, which parameters, and how each is applied.
+
+Gymnasium's own ``SyncVectorEnv`` or ``AsyncVectorEnv`` steps the copies, each with a context of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+from typing import Any, SupportsFloat, cast
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from torch import Tensor
+
+from hyperrl.envs.errors import InputError
+from hyperrl.envs.family import Family
+from hyperrl.envs.vector import VariantVectorEnv
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A parameter that is an attribute of the environment, ``"masscart"`` or ``"world.friction"``."""
+
+    path: str
+    """From ``env.unwrapped``."""
+
+    def __call__(self, env: Any, value: float) -> None:
+        """Set the attribute.
+
+        Raises:
+            InputError: the environment has no such attribute.
+        """
+        owner, leaf = _owner(env, self.path)
+        setattr(owner, leaf, value)
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A parameter that is an argument of the environment's constructor.
+
+    It acts from the next reset on, which builds the environment anew where the value has changed.
+    """
+
+    name: str
+    """Keyword of the constructor."""
+
+
+@dataclass(frozen=True)
+class ModelField:
+    """A parameter that is a field of a MuJoCo model, ``ModelField("opt.gravity", index=2)``.
+
+    Model edits survive a reset, so what is written starts from the nominal value, read when the model was built.
+    """
+
+    path: str
+    """From ``env.unwrapped.model``."""
+    index: Any = ...
+    """Which entries, as NumPy indexes; all of them by default."""
+    scale: bool = False
+    """Whether the value multiplies the nominal one, or replaces it."""
+
+    def read(self, env: Any) -> np.ndarray:
+        """A copy of the field.
+
+        Raises:
+            InputError: the model has no such field.
+        """
+        owner, leaf = _owner(env, f"model.{self.path}")
+        return np.array(getattr(owner, leaf))
+
+    def write(self, env: Any, value: float, nominal: np.ndarray) -> None:
+        """Set the entries to the value, or to the value times ``nominal``, the field as it was built."""
+        owner, leaf = _owner(env, f"model.{self.path}")
+        entries = nominal.copy()
+        entries[self.index] = entries[self.index] * value if self.scale else value
+        if entries.ndim:
+            getattr(owner, leaf)[self.index] = entries[self.index]
+        else:
+            setattr(owner, leaf, entries.item())
+
+
+How = Attribute | Argument | ModelField | Callable[[Any, float], None]
+"""How a parameter is applied; a function takes ``env.unwrapped`` and the value."""
+
+
+def _owner(env: Any, path: str) -> tuple[Any, str]:
+    """The object that a dotted path ends in, and the attribute's name there."""
+    *heads, leaf = path.split(".")
+    owner = env
+    for name in (*heads, leaf):
+        if not hasattr(owner, name):
+            raise InputError(f"{path}: {type(env).__name__} has no such attribute ({name!r} is missing); mend `apply`")
+        owner, last = getattr(owner, name), owner
+    return last, leaf
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GymnasiumFamily(Family):
+    """Variants of any Gymnasium environment with a Box of shape (O,) as observations.
+
+    Functions, attributes and model fields are applied at once when a context is set, and again after every reset,
+    since a reset may build anew what they change. Arguments act from the next reset on.
+
+    Raises:
+        InputError: a parameter is not in ``apply``, or ``apply`` names none; or the environment cannot be built.
+    """
+
+    make: str | Callable[..., gymnasium.Env]
+    """Id of a registered environment, or ``make(render_mode=None, **arguments)``. The time limit that comes with an
+    id is left off, and counted by ``max_episode_steps``."""
+    apply: Mapping[str, How] = field(default_factory=dict)
+    """Parameter name -> how it is applied. Parameters declared as distractors are not in it, and act on nothing."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the constructor that are the same for every variant."""
+    derive: Callable[[Any], None] | None = None
+    """Called with ``env.unwrapped`` once the parameters are set: computes what the environment derives from them."""
+    vectorization: str = "sync"
+    """``"sync"``: all copies in this process; ``"async"``: a process for each copy."""
+    observation_space: gymnasium.spaces.Box = None  # type: ignore[assignment]
+    """Read from the environment where it is not given; so are the next two."""
+    action_space: gymnasium.spaces.Box | gymnasium.spaces.Discrete = None  # type: ignore[assignment]
+    max_episode_steps: int = 0
+    drawn: bool = field(init=False, default=False)
+    """Whether the environment renders frames."""
+
+    def __post_init__(self) -> None:
+        self._check_apply()
+        for name in ("apply", "arguments"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        env = self.build()
+        limit = gymnasium.spec(self.make).max_episode_steps if isinstance(self.make, str) else None
+        limit = limit or (env.spec.max_episode_steps if env.spec else None)
+        if not self.max_episode_steps and not limit:
+            raise InputError(f"family {self.name!r}: its environment has no time limit; give max_episode_steps")
+        object.__setattr__(self, "observation_space", self.observation_space or env.observation_space)
+        object.__setattr__(self, "action_space", self.action_space or env.action_space)
+        object.__setattr__(self, "max_episode_steps", self.max_episode_steps or limit)
+        object.__setattr__(self, "drawn", "rgb_array" in (env.metadata.get("render_modes") or []))
+        env.close()
+        super().__post_init__()
+
+    def _check_apply(self) -> None:
+        if self.vectorization not in ("sync", "async"):
+            raise InputError(f"family {self.name!r}: vectorization={self.vectorization!r}: must be 'sync' or 'async'")
+        acting = {parameter.name for parameter in self.parameters if not parameter.distractor}
+        for name in sorted(acting - set(self.apply)):
+            raise InputError(
+                f"family {self.name!r}: parameter {name!r} is not in `apply`, so it would change nothing; say there "
+                "how it is applied, or declare it distractor=True"
+            )
+        for name, how in self.apply.items():
+            if name not in acting:
+                raise InputError(
+                    f"family {self.name!r}: `apply` has {name!r}, which is no parameter or a distractor; take it out"
+                )
+            if not isinstance(how, Argument | ModelField) and not callable(how):
+                raise InputError(
+                    f"family {self.name!r}: `apply` of {name!r} is {how!r}; must be an Attribute, an Argument, a "
+                    "ModelField or a function (env, value)"
+                )
+            if isinstance(how, Argument) and name in self.drift:
+                raise InputError(
+                    f"family {self.name!r}: {name!r} cannot drift, since an Argument acts from the next reset on; "
+                    "apply it by an Attribute or a function"
+                )
+
+    def __reduce__(self) -> Any:
+        """Pickle by the constructor's arguments: processes of vector environments get the family so."""
+        given: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
+        given |= {name: dict(value) for name, value in given.items() if isinstance(value, MappingProxyType)}
+        return partial(type(self), **given), ()
+
+    def build(self, render_mode: str | None = None, **arguments: Any) -> gymnasium.Env:
+        """The environment itself, nothing applied but arguments of its constructor.
+
+        Raises:
+            InputError: it cannot be built with them.
+        """
+        arguments = {**self.arguments, **arguments}
+        make = self.make
+        if isinstance(make, str):
+            make = partial(gymnasium.make, make, max_episode_steps=-1, disable_env_checker=True)
+        try:
+            with warnings.catch_warnings():
+                # Box2D's import crashes the interpreter where this warning is an error
+                warnings.filterwarnings("ignore", "builtin type .* has no __module__ attribute", DeprecationWarning)
+                return make(render_mode=render_mode, **arguments)
+        except (ImportError, gymnasium.error.DependencyNotInstalled, InputError):
+            raise
+        except Exception as error:
+            given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+            raise InputError(
+                f"family {self.name!r}: its environment cannot be built with {given or 'no arguments'}: "
+                f"{_one_line(error)}; mend `make`, `arguments` or `apply`"
+            ) from error
+
+    def vector(
+        self,
+        variants_TP: np.ndarray,
+        copies: int = 1,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        seed: int = 0,
+    ) -> GymnasiumVectorEnv:
+        """One environment a copy, stepped by Gymnasium's vector environments on the host."""
+        return GymnasiumVectorEnv(self, variants_TP, copies, device, dtype, seed)
+
+    def single(self, render_mode: str | None = None, **parameters: float) -> Context:
+        """One variant, with a ``context`` that may be set; without the time limit of an id."""
+        return Context(self, render_mode, **parameters)
+
+    def check(self) -> None:
+        """Try the spaces, and set each parameter to both ends of its training range, reset and step once.
+
+        Raises:
+            InputError: a space is of another kind than the family needs, or the environment fails.
+        """
+        super().check()
+        space = self.action_space
+        action: Any = np.int64(0)
+        if isinstance(space, gymnasium.spaces.Box):
+            action = np.zeros(space.shape, space.dtype).clip(space.low, space.high)
+        env = self.single()
+        for parameter in self.parameters:
+            for value in parameter.train:
+                try:
+                    env.context = {parameter.name: value}
+                    obs, _ = env.reset(seed=0)
+                    env.step(action)
+                except InputError:
+                    raise
+                except Exception as error:
+                    raise InputError(
+                        f"family {self.name!r}: with {parameter.name}={value:g} its environment raised "
+                        f"{_one_line(error)}"
+                    ) from error
+                if np.shape(obs) != self.observation_space.shape:
+                    raise InputError(
+                        f"family {self.name!r}: observation of shape {np.shape(obs)} must be of observation_space's "
+                        f"{self.observation_space.shape}"
+                    )
+        env.close()
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+class Context(gymnasium.Wrapper):
+    """One copy of a family's environment, whose variant is its ``context``.
+
+    Keep it the outermost wrapper: then ``set_attr("context", ...)`` of Gymnasium's ``SyncVectorEnv`` and
+    ``AsyncVectorEnv`` and of Stable-Baselines3's ``DummyVecEnv`` and ``SubprocVecEnv`` reach it. Under another wrapper,
+    such as ``Monitor``, ``env_method("set_context", ...)`` does.
+    """
+
+    def __init__(self, family: GymnasiumFamily, render_mode: str | None = None, **parameters: float) -> None:
+        """Build the environment.
+
+        Args:
+            family: the family.
+            render_mode: ``None`` or one of the environment's own.
+            parameters: the variant in SI units; the others keep their defaults.
+
+        Raises:
+            InputError: as ``Family.variant``; a parameter cannot be applied; or the environment does not render.
+        """
+        if render_mode and not family.drawn:
+            raise InputError(f"render_mode={render_mode!r}: family {family.name!r} has no renderer; use None")
+        self.family = family
+        self._render_mode = render_mode
+        self.resting = False
+        """Whether to stand still: then ``step`` and ``reset`` cost nothing, and answer zeros."""
+        self._live = {name: how for name, how in family.apply.items() if not isinstance(how, Argument)}
+        self._context = family.variant(**parameters)
+        super().__init__(self._build())
+        self._nothing = np.zeros(family.observation_space.shape, family.observation_space.dtype)
+        self._settle()
+
+    @property
+    def context(self) -> dict[str, float]:
+        """The variant in SI units; setting it checks it, and what is left out takes its default."""
+        return dict(self._context)
+
+    @context.setter
+    def context(self, context: Mapping[str, float]) -> None:
+        self.set_context(context)
+
+    def set_context(self, context: Mapping[str, float]) -> None:
+        """Set the variant: at once, but for constructor arguments, which act from the next reset on.
+
+        Raises:
+            InputError: as ``Family.variant``, or a parameter cannot be applied.
+        """
+        variant = self.family.variant(**context)
+        if variant != self._context:
+            self._context = variant
+            self._apply()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode of the variant, in an environment built anew where a constructor argument has changed."""
+        if self.resting:
+            return self._nothing, {}
+        if self._arguments() != self._built_with:
+            if seed is None:
+                seed = int(self.np_random.integers(2**31))
+            self.env.close()
+            self.env = self._build()
+            self._settle()
+        obs, info = super().reset(seed=seed, options=options)
+        self._apply()
+        return obs, info
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Take one action."""
+        return (self._nothing, 0.0, False, False, {}) if self.resting else self.env.step(action)
+
+    def _arguments(self) -> dict[str, float]:
+        apply = self.family.apply.items()
+        return {how.name: self._context[name] for name, how in apply if isinstance(how, Argument)}
+
+    def _build(self) -> gymnasium.Env:
+        self._built_with = self._arguments()
+        return self.family.build(self._render_mode, **self._built_with)
+
+    def _settle(self) -> None:
+        """Apply the context to a new environment, after a first reset: some attributes are there only then."""
+        fields = {name: how for name, how in self._live.items() if isinstance(how, ModelField)}
+        self._nominal = {name: how.read(self.env.unwrapped) for name, how in fields.items()}
+        if self._live or self.family.derive:
+            super().reset()
+            self._apply()
+
+    def _apply(self) -> None:
+        env = self.env.unwrapped
+        for name, how in self._live.items():
+            value = self._context[name]
+            try:
+                if isinstance(how, ModelField):
+                    how.write(env, value, self._nominal[name])
+                else:
+                    cast(Any, how)(env, value)
+            except Exception as error:
+                reason = str(error) if isinstance(error, InputError) else _one_line(error)
+                raise InputError(f"{name}={value:g}: family {self.family.name!r} cannot apply it: {reason}") from error
+        if self.family.derive is not None:
+            try:
+                self.family.derive(env)
+            except Exception as error:
+                raise InputError(f"family {self.family.name!r}: derive raised {_one_line(error)}; mend it") from error
+
+
+class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
+    """Variants of a ``GymnasiumFamily``, stepped on the host; tensors come from and go to the device.
+
+    The state of a foreign simulator cannot be read: ``state_dict`` holds the variants and the generator of seeds and
+    drift, and ``load_state_dict`` starts every copy anew. So a run that is resumed does not go on bit for bit.
+    """
+
+    def __init__(
+        self,
+        family: GymnasiumFamily,
+        variants_TP: np.ndarray,
+        copies: int = 1,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        seed: int = 0,
+    ) -> None:
+        """Build the copies; call ``reset`` before the first ``step``.
+
+        Args:
+            family: the task.
+            variants_TP: parameters in SI units, shape (T, P), T >= 1.
+            copies: E, copies of each variant, at least 1.
+            device: where observations, rewards and ends go.
+            dtype: of observations and rewards.
+            seed: every start and all noise of the environments comes from it.
+
+        Raises:
+            InputError: the shape of ``variants_TP`` or ``copies`` is out of range, or as ``Context``.
+        """
+        super().__init__(family, variants_TP, copies, device, torch.float64)
+        self.dtype = dtype
+        self._generator = torch.Generator().manual_seed(seed)
+        makers = [partial(Context, family, None, **context) for context in self._contexts()]
+        settings: dict[str, Any] = {"copy": False, "autoreset_mode": AutoresetMode.DISABLED}
+        self.env = {"sync": SyncVectorEnv, "async": AsyncVectorEnv}[family.vectorization](makers, **settings)
+        self._elapsed_N = np.zeros(self.num_envs, dtype=np.int64)
+        self._once, self._resting_N = False, np.zeros(self.num_envs, dtype=bool)
+
+    def _contexts(self) -> list[dict[str, float]]:
+        """The context of every copy."""
+        variants = self.family.untable(self.variants_TP.cpu().numpy())
+        return [variant for variant in variants for _ in range(self.copies)]
+
+    def _set_contexts(self) -> None:
+        self.env.set_attr("context", self._contexts())
+
+    def _rest(self, mask_N: np.ndarray) -> None:
+        """Let the copies of the mask (T * E,) stand still, and no others."""
+        if (mask_N != self._resting_N).any():
+            self._resting_N = mask_N
+            self.env.set_attr("resting", mask_N.tolist())
+
+    def _draw(self, n: int) -> list[int]:
+        """Draw seeds."""
+        return torch.randint(2**31, (n,), generator=self._generator).tolist()
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        """A copy on the device, since the vector environment writes into its array again."""
+        return torch.tensor(array, dtype=torch.bool if array.dtype == bool else self.dtype, device=self.device)
+
+    def _restart(self, mask_N: np.ndarray) -> Tensor:
+        """Start the copies of the mask (T * E,) anew and observe all."""
+        obs, _ = self.env.reset(options={"reset_mask": mask_N})
+        self._elapsed_N[mask_N] = 0
+        return self._tensor(obs)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
+        """Start every copy anew and return observations (T * E, O).
+
+        With ``options={"paired": True}`` copy e of every variant gets the seed ``seed + e``; else each copy's seed is
+        drawn from ``seed``. With ``"once": True`` a copy stands still after its first episode: that is faster.
+        """
+        self._once = bool(options and options.get("once"))
+        self._rest(np.zeros_like(self._resting_N))
+        if seed is not None:
+            self._generator.manual_seed(seed)
+        if self.family.drift:
+            self._restart_drift(self._drift_start_TP, torch.ones_like(self._drift_step_T, dtype=torch.bool))
+            self._set_contexts()
+        if options and options.get("paired"):
+            first = self._draw(1)[0] if seed is None else seed
+            seeds = [first + e for _ in range(self.num_variants) for e in range(self.copies)]
+        else:
+            seeds = self._draw(self.num_envs)
+        obs, _ = self.env.reset(seed=seeds)
+        self._elapsed_N[:] = 0
+        return self._tensor(obs), {}
+
+    def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+        """Take actions (T * E,) or (T * E, A); return observations, rewards, both ends and infos."""
+        dtype = self.single_action_space.dtype
+        obs, reward_N, terminated_N, truncated_N, _ = self.env.step(actions.cpu().numpy().astype(dtype, copy=False))
+        final_obs = self._tensor(obs)
+        self._drift(self._generator)
+        self._elapsed_N += ~self._resting_N
+        truncated_N = truncated_N | (self._elapsed_N >= self.family.max_episode_steps)
+        done_N = terminated_N | truncated_N
+        if self._once:
+            self._rest(self._resting_N | done_N)
+        after = self._restart(done_N) if done_N.any() else final_obs
+        info = {"final_obs": final_obs, "_final_obs": self._tensor(done_N)}
+        return after, self._tensor(reward_N), self._tensor(terminated_N), self._tensor(truncated_N), info
+
+    def replace(self, variants_TP: np.ndarray, replaced_T: np.ndarray) -> Tensor:
+        """Put new variants (T, P) where ``replaced_T`` (T,) is true, start those anew, and observe."""
+        mask_T = torch.as_tensor(replaced_T, device=self.device)
+        self._restart_drift(torch.as_tensor(variants_TP, dtype=torch.float64, device=self.device), mask_T)
+        self._set_contexts()
+        replaced_N = np.repeat(np.asarray(replaced_T, dtype=bool), self.copies)
+        self._rest(self._resting_N & ~replaced_N)
+        return self._restart(replaced_N)
+
+    def change(self, variants_TP: Tensor) -> None:
+        """Change the parameters to (T, P) and let every copy go on: constructor arguments act from its next start."""
+        self.variants_TP.copy_(variants_TP)
+        self._set_contexts()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The variants, those that drift began with, and the generator: all that can be read."""
+        return {
+            "variants_TP": self.variants_TP.clone(),
+            "drift_start_TP": self._drift_start_TP.clone(),
+            "drift_step_T": self._drift_step_T.clone(),
+            "generator": self._generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> Tensor:
+        """Start every copy of ``state_dict``'s variants anew; return the observations (T * E, O)."""
+        self._generator.set_state(state["generator"].cpu())
+        self._drift_start_TP.copy_(state["drift_start_TP"])
+        self.variants_TP.copy_(state["variants_TP"])
+        self._set_contexts()
+        return self.reset()[0]
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close every copy."""
+        self.env.close(**kwargs)

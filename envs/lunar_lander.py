@@ -1,0 +1,85 @@
+"""Lunar Lander: land softly between two flags; without and with wind, with switched and with throttled engines.
+
+Gymnasium's own environment, which needs Box2D.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hyperrl.envs.family import Parameter
+from hyperrl.envs.gymnasium_env import Attribute, GymnasiumFamily, How
+
+
+def set_gravity(env: Any, value: float) -> None:
+    """In the world that is, and in those that a reset builds."""
+    env.gravity = value
+    env.world.gravity = (0, value)
+
+
+GRAVITY = Parameter(
+    "gravity", "units/s2", -10.0, (-11.9, -4), (-11.99, -2), "(-12, 0)", "vertical acceleration, down is negative"
+)
+WIND = (
+    Parameter("wind_power", "units", 15.0, (0, 15), (0, 20), "[0, 20]", "largest sideways force of the wind"),
+    Parameter("turbulence_power", "units", 1.5, (0, 1.5), (0, 2), "[0, 2]", "largest turning force of the wind"),
+)
+BY_NAME: dict[str, How] = {
+    "gravity": set_gravity,
+    "wind_power": Attribute("wind_power"),
+    "turbulence_power": Attribute("turbulence_power"),
+}
+TRAINING = {"steps": 2_000_000, "gamma": 0.999}
+EXPERT = {
+    "total_timesteps": 1_000_000,
+    "n_envs": 16,
+    "n_steps": 1024,
+    "batch_size": 64,
+    "gae_lambda": 0.98,
+    "gamma": 0.999,
+    "n_epochs": 4,
+    "ent_coef": 0.01,
+}
+SOLVED = 200.0
+SOURCE = "gymnasium.envs.box2d.lunar_lander"
+
+family = GymnasiumFamily(
+    name="lunar_lander",
+    make="LunarLander-v3",
+    parameters=(GRAVITY,),
+    apply={"gravity": set_gravity},
+    held_out={"gravity": (-8.5, -7.5)},
+    env_id="hyperrl/LunarLander-v3",
+    training=TRAINING,
+    expert=EXPERT,
+    solved=SOLVED,
+    source=SOURCE,
+)
+
+wind = GymnasiumFamily(
+    name="lunar_lander_wind",
+    make="LunarLander-v3",
+    arguments={"enable_wind": True},
+    parameters=(GRAVITY, *WIND),
+    apply=BY_NAME,
+    held_out={"gravity": (-7, -4), "wind_power": (10, 15)},
+    env_id="hyperrl/LunarLanderWind-v3",
+    training=TRAINING,
+    expert=EXPERT,
+    solved=SOLVED,
+    source=SOURCE,
+)
+
+continuous = GymnasiumFamily(
+    name="lunar_lander_continuous",
+    make="LunarLander-v3",
+    arguments={"continuous": True, "enable_wind": True},
+    parameters=(GRAVITY, *WIND),
+    apply=BY_NAME,
+    held_out={"gravity": (-7, -4), "wind_power": (10, 15)},
+    env_id="hyperrl/LunarLanderContinuous-v3",
+    training=TRAINING,
+    expert=EXPERT,
+    solved=SOLVED,
+    source=SOURCE,
+)
