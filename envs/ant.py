@@ -17,7 +17,7 @@ from gymnasium.spaces import Box
 from torch import Tensor
 
 from hyperrl.envs.family import Parameter, Values
-from hyperrl.envs.mujoco import PARAMETERS, Simulation, normal, show, uniform
+from hyperrl.envs.mujoco import PARAMETERS, TRAINING, Simulation, normal, show, uniform
 from hyperrl.envs.physics import PhysicsFamily
 
 TIME_STEP = 0.05  # s
@@ -96,7 +96,7 @@ family = PhysicsFamily(
     env_id="hyperrl/Ant-v5",
     twin=simulation.twin,
     show=show,
-    training={"steps": 2_000_000, "gamma": 0.99},
+    training={**TRAINING, "gamma": 0.99},
     expert={
         "total_timesteps": 1_000_000,
         "n_envs": 1,

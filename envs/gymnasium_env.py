@@ -293,6 +293,11 @@ class Context(gymnasium.Wrapper):
     def context(self, context: Mapping[str, float]) -> None:
         self.set_context(context)
 
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The variant in SI units, as of any single environment."""
+        return self.context
+
     def set_context(self, context: Mapping[str, float]) -> None:
         """Set the variant: at once, but for constructor arguments, which act from the next reset on.
 

@@ -13,7 +13,7 @@ from gymnasium.spaces import Box
 from torch import Tensor
 
 from hyperrl.envs.family import Values
-from hyperrl.envs.mujoco import PARAMETERS, Simulation, normal, show, uniform
+from hyperrl.envs.mujoco import PARAMETERS, TRAINING, Simulation, normal, show, uniform
 from hyperrl.envs.physics import PhysicsFamily
 
 POLE = 0.6  # m, each
@@ -73,7 +73,7 @@ family = PhysicsFamily(
     env_id="hyperrl/InvertedDoublePendulum-v5",
     twin=simulation.twin,
     show=show,
-    training={"steps": 2_000_000, "gamma": 0.99},
+    training={**TRAINING, "gamma": 0.99},
     expert={
         "total_timesteps": 1_000_000,
         "n_envs": 1,

@@ -29,7 +29,15 @@ BY_NAME: dict[str, How] = {
     "wind_power": Attribute("wind_power"),
     "turbulence_power": Attribute("turbulence_power"),
 }
-TRAINING = {"steps": 2_000_000, "gamma": 0.999}
+TRAINING = {
+    "steps": 2_000_000,
+    "variants": 16,
+    "rollout": 64,
+    "minibatches": 8,
+    "gamma": 0.999,
+    "gae_lambda": 0.98,
+    "entropy_coef": 0.01,
+}
 EXPERT = {
     "total_timesteps": 1_000_000,
     "n_envs": 16,

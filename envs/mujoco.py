@@ -121,6 +121,19 @@ PARAMETERS: Mapping[str, Parameter] = {
 """The parameters that tasks have in common, by name."""
 
 
+TRAINING: Mapping[str, Any] = {
+    "steps": 4_000_000,
+    "variants": 16,
+    "copies": 4,
+    "rollout": 64,
+    "minibatches": 8,
+    "learning_rate": 1e-4,
+    "gamma": 0.98,
+    "log_std": -0.7,
+}
+"""Settings found on the validation variants of a task that asks for a speed; the others start from them."""
+
+
 class _Scratch(NamedTuple):
     """One thread's ``MjData``, and views of the fields that are read in it."""
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hyperrl.envs.family import Parameter, Values
 from hyperrl.envs.physics import PhysicsFamily
+from hyperrl.envs.sketch import Sketch
 
 TIME_STEP = 0.01
 X_LIMIT = 20.0
@@ -63,6 +64,11 @@ def _move(state: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return after, reward, torch.zeros_like(size, dtype=torch.bool)
 
 
+def twin(render_mode: str | None = None, **parameters: float) -> Sketch:
+    """What draws a state: x on a line, from -2, where no more is paid, to 2."""
+    return Sketch(ode1.observation_space, ode1.action_space, BANDS[0][0], render_mode=render_mode)
+
+
 def evaluation_grid(family: PhysicsFamily) -> np.ndarray:
     """The published grid (n, P): 201 values of c0 in [-10, 10], or 21 x 21 of c0 and c1, training variants included."""
     return _GRID[family.names]
@@ -95,6 +101,7 @@ ode1 = PhysicsFamily(
     start=start,
     judged_start=judged_start,
     step=step1,
+    twin=twin,
     fixed=_splits(_GRID["c0",], _TRAIN_1),
     env_id="hyperrl/ODE1-v0",
     training=_TRAINING,
@@ -111,6 +118,7 @@ ode2 = PhysicsFamily(
     start=start,
     judged_start=judged_start,
     step=step2,
+    twin=twin,
     fixed=_splits(_GRID["c0", "c1"], _TRAIN_2),
     env_id="hyperrl/ODE2-v0",
     training=_TRAINING,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hyperrl.envs.family import Parameter, Values
 from hyperrl.envs.physics import PhysicsFamily
+from hyperrl.envs.sketch import Sketch
 
 TIME_STEP = 0.1  # s
 DRAG = 0.5  # N s/m
@@ -49,6 +50,11 @@ def step(state: Tensor, action: Tensor, p: Values) -> tuple[Tensor, Tensor, Tens
     return torch.cat((position, velocity), dim=-1), reward, torch.zeros_like(distance, dtype=torch.bool)
 
 
+def twin(render_mode: str | None = None, goal_x: float = 0.0, goal_y: float = 0.0, **parameters: float) -> Sketch:
+    """What draws a state: the plane from above, with the goal."""
+    return Sketch(family.observation_space, family.action_space, WALL, (goal_x, goal_y), render_mode)
+
+
 _HIGH = np.array([WALL, WALL, np.inf, np.inf], dtype=np.float32)
 
 family = PhysicsFamily(
@@ -66,6 +72,7 @@ family = PhysicsFamily(
     draws=4,
     start=start,
     step=step,
+    twin=twin,
     held_out={"phi": ((60, 120), (180, 240), (300, 360))},
     env_id="hyperrl/Point-v0",
     training={"steps": 1_000_000, "gamma": 0.95, "rollout": 64, "minibatches": 8},

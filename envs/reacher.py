@@ -15,7 +15,7 @@ from gymnasium.spaces import Box
 from torch import Tensor
 
 from hyperrl.envs.family import Values
-from hyperrl.envs.mujoco import PARAMETERS, Simulation, show, uniform
+from hyperrl.envs.mujoco import PARAMETERS, TRAINING, Simulation, show, uniform
 from hyperrl.envs.physics import PhysicsFamily
 
 LOWER, UPPER = 0.1, 0.11  # m, from shoulder to elbow and from elbow to tip
@@ -80,7 +80,7 @@ family = PhysicsFamily(
     env_id="hyperrl/Reacher-v5",
     twin=simulation.twin,
     show=show,
-    training={"steps": 2_000_000, "gamma": 0.9},
+    training={**TRAINING, "gamma": 0.9},
     expert={
         "total_timesteps": 1_000_000,
         "n_envs": 1,

@@ -14,7 +14,7 @@ from gymnasium.spaces import Box
 from torch import Tensor
 
 from hyperrl.envs.family import Values
-from hyperrl.envs.mujoco import PARAMETERS, Simulation, show, uniform
+from hyperrl.envs.mujoco import PARAMETERS, TRAINING, Simulation, show, uniform
 from hyperrl.envs.physics import PhysicsFamily
 
 TIME_STEP = 0.04  # s
@@ -58,7 +58,7 @@ family = PhysicsFamily(
     env_id="hyperrl/Swimmer-v5",
     twin=simulation.twin,
     show=show,
-    training={"steps": 2_000_000, "gamma": 0.999},
+    training={**TRAINING, "gamma": 0.999},
     expert={
         "total_timesteps": 1_000_000,
         "n_envs": 1,

@@ -37,7 +37,7 @@ def play_episode(policy: Policy, seed: int = 0, frames: int = FRAMES) -> tuple[l
     shown, total, done, steps = [_frame(env)], 0.0, False, 0
     while not done:
         if policy.family.drift:
-            policy = policy.again(**env.unwrapped.parameters)
+            policy = policy.again(**env.get_wrapper_attr("parameters"))
         action, _ = policy.predict(obs, deterministic=True)
         obs, reward, terminated, truncated, _ = env.step(action)
         total, done, steps = total + float(reward), terminated or truncated, steps + 1

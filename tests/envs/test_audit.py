@@ -53,10 +53,13 @@ def plant(force, *parameters, start=None, reward=None, terminated=None, **change
 # the shipped families
 
 
+SLOW = {"bipedal_walker", "ant"}
+
+
 def shipped():
     for name in registry.families():
         try:
-            yield pytest.param(registry.get(name), id=name)
+            yield pytest.param(registry.get(name), id=name, marks=[pytest.mark.slow] if name in SLOW else [])
         except InputError as missing:
             yield pytest.param(None, id=name, marks=pytest.mark.skip(reason=str(missing)))
 

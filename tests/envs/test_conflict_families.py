@@ -12,7 +12,7 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperrl.envs import PhysicsVectorEnv, registry
+from hyperrl.envs import InputError, PhysicsVectorEnv, registry
 from hyperrl.envs.ode import evaluation_grid
 
 ODE1, ODE2, POINT = (registry.get(name) for name in ("ode1", "ode2", "point"))
@@ -248,6 +248,38 @@ def test_points_observation_does_not_tell_the_goal():
     obs, _ = env.reset(seed=0, options={"paired": True})
     assert obs.shape == (100, 4)
     assert torch.equal(obs[:50], obs[50:])
+
+
+# What ODE and Point look like
+
+
+def centre(frame, colour):
+    """Mean row and column of the pixels of one colour."""
+    return np.argwhere((frame == colour).all(2)).mean(0)
+
+
+@pytest.mark.parametrize(
+    ("family", "state", "goal"),
+    [(ODE2, [-1.0], {}), (POINT, [-1.0, 0.5, 9, 9], {"goal_x": 1.5, "goal_y": -1})],
+    ids=["ode2", "point"],
+)
+def test_frames_show_the_state_and_the_goal(family, state, goal):
+    env = gymnasium.make(family.env_id, render_mode="rgb_array", **goal).unwrapped
+    env.reset(seed=0)
+    env.state = np.array(state)
+    family.show(env._twin, env.state, None)
+    frame = env.render()
+    assert (frame.shape, frame.dtype) == ((400, 400, 3), np.uint8)
+    # 188 pixels are 2 units; rows count from the top
+    height = state[1] if family is POINT else 0
+    np.testing.assert_allclose(centre(frame, (190, 60, 50)), [200 - 94 * height, 200 + 94 * state[0]], atol=1)
+    want = [200 - 94 * goal.get("goal_y", 0), 200 + 94 * goal.get("goal_x", 0)]
+    np.testing.assert_allclose(centre(frame, (60, 160, 80)), want, atol=1)
+    first = env.render()
+    env.step(np.array([1.0, 1.0], dtype=np.float32))
+    assert (env.render() != first).any()
+    with pytest.raises(InputError, match="render_mode='human': is not drawn; use 'rgb_array' or None"):
+        gymnasium.make(family.env_id, render_mode="human")
 
 
 # Signed families: a negative sign turns the action round, and nothing else
