@@ -57,13 +57,17 @@ def steppers(name: str) -> tuple[Callable[[int], Any], Callable[[int], Any]]:
     return lambda i: ours.step(tensors[i % len(tensors)]), lambda i: theirs.step(actions[i % len(actions)])
 
 
-def speed(step: Callable[[int], Any]) -> float:
-    """Environment steps/s over about a second."""
-    began, steps = time.perf_counter(), 0
+def speed(step: Callable[[int], Any]) -> tuple[float, float]:
+    """Environment steps/s over about a second, and how many processors were had meanwhile.
+
+    Where the machine is shared, two threads may get no more of it than one: the second number tells.
+    """
+    began, spent, steps = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - began < SECONDS:
         step(steps)
         steps += 1
-    return steps * VARIANTS * COPIES / (time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return steps * VARIANTS * COPIES / seconds, (time.process_time() - spent) / seconds
 
 
 def main() -> None:
@@ -73,11 +77,14 @@ def main() -> None:
     tasks: dict[str, Any] = {}
     for name in TASKS:
         ours, theirs = steppers(name)
-        pairs = np.array([(speed(ours), speed(theirs)) for _ in range(rounds)])
-        ratios = pairs[:, 0] / pairs[:, 1]
+        rows = np.array([(*speed(ours), *speed(theirs)) for _ in range(rounds)])
+        ratios = rows[:, 0] / rows[:, 2]
+        ours_per_s, ours_processors, theirs_per_s, theirs_processors = np.median(rows, axis=0).tolist()
         tasks[name] = {
-            "hyperrl_steps_per_second": round(float(np.median(pairs[:, 0]))),
-            "gymnasium_sync_steps_per_second": round(float(np.median(pairs[:, 1]))),
+            "hyperrl_steps_per_second": round(ours_per_s),
+            "hyperrl_processors": round(ours_processors, 2),
+            "gymnasium_sync_steps_per_second": round(theirs_per_s),
+            "gymnasium_sync_processors": round(theirs_processors, 2),
             "ratio": round(float(np.median(ratios)), 2),
             "each_round": ratios.round(2).tolist(),
         }

@@ -26,9 +26,9 @@ def make(family: str, render_mode: str | None = None, **parameters: float) -> gy
 class VariantEnv(gymnasium.Env[np.ndarray, Any]):
     """A family's physics in float64 for one variant, with its parameters as keyword arguments.
 
-    ``reset(seed=...)`` draws the start that Gymnasium's environment draws from the same seed, and starts as judged
-    episodes do where training starts elsewhere; ``render`` uses Gymnasium's own renderer. The time limit is the
-    registered environment's ``TimeLimit``. Where the family's parameters drift, ``parameters`` are those of now.
+    ``reset(seed=...)`` draws the start that Gymnasium's environment draws from the same seed (MuJoCo's tasks: another
+    of the same distribution), and starts as judged episodes do where training starts elsewhere; ``render`` uses
+    Gymnasium's own renderer. The time limit is the registered environment's ``TimeLimit``. Where the family's parameters drift, ``parameters`` are those of now.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 30}  # noqa: RUF012  as Gymnasium declares it

@@ -197,7 +197,12 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], ca
     from rich.measure import Measurement
     from rich.table import Table
 
-    looks: dict[str, Any] = {"title_justify": "left", "caption_justify": "left", "padding": (0, 1, 0, 0)}
+    looks: dict[str, Any] = {
+        "title_justify": "left",
+        "caption_justify": "left",
+        "padding": (0, 1, 0, 0),
+        "min_width": len(title),
+    }
     table = Table(title=title, caption=caption or None, box=SIMPLE_HEAD, **looks)
     for column in columns:
         table.add_column(column, no_wrap=True)

@@ -92,13 +92,13 @@ class Conflict:
         note = f"; left out, with an expert no better than random actions: {left_out}" if left_out else ""
         if self.context == "not needed":
             return (
-                f"one policy may serve all: one expert keeps {self.best_expert:.2f} or more of every other expert's "
-                f"return ({SERVES:g} is good); train an arm without a context first{note}"
+                f"one policy may serve all: one expert's normalised return is {self.best_expert:.2f} or more on every "
+                f"variant ({SERVES:g} is good); train an arm without a context first{note}"
             )
         return (
-            f"a context is needed: on the others' variants an expert keeps {self.mean:.2f} of their experts' return in "
-            f"the mean and {self.worst:.2f} at worst, and no expert keeps {SERVES:g} everywhere (the best one "
-            f"{self.best_expert:.2f} at its worst){note}"
+            f"a context is needed: on the others' variants an expert's normalised return is {self.mean:.2f} in the mean "
+            f"and {self.worst:.2f} at worst, and none has {SERVES:g} everywhere (the best one {self.best_expert:.2f} at "
+            f"its worst){note}"
         )
 
     def json(self) -> dict[str, Any]:

@@ -171,7 +171,7 @@ def test_families_are_as_documented(name):
     ]
     lines = [line for line in section.splitlines() if line.startswith("| `")]
     assert lines == [f"| {' | '.join(row)} |" for row in rows]
-    held_out = ", ".join(f"`{key}` {span(ends)}" for key, (ends,) in family.held_out.items())
+    held_out = ", ".join(f"`{key}` {' and '.join(map(span, ends))}" for key, ends in family.held_out.items())
     solved = "" if family.solved is None else f"; solved at {family.solved:g}"
     for said in (f"`{family.env_id}`", f"{family.max_episode_steps} steps{solved}.", f"split: {held_out}."):
         assert said in section

@@ -206,7 +206,7 @@ def test_errors_name_the_value_the_bound_and_the_remedy():
         family.table([{"gravity": None}])
     with pytest.raises(InputError, match=r"weight: unknown .* choose from gravity, masscart"):
         family.variant(weight=1.0)
-    with pytest.raises(InputError, match="family 'cartpool': unknown; choose from cartpole, pendulum"):
+    with pytest.raises(InputError, match=r"family 'cartpool': unknown; choose from cartpole, .*pendulum"):
         registry.get("cartpool")
 
 
