@@ -112,6 +112,8 @@ class _Budget(NamedTuple):
 # copies in sixteens: each variant then fills whole vector registers, and equal rows are rounded alike
 _BATCHED = _Budget(16, 4, 5, (0, 1, 2, 4, 8, 16, 32, 64), 16, 120)
 _SIMULATED = _Budget(4, 2, 3, (0, 4, 24), 8, 60)
+_STATES = 24
+"""Fewest states to measure one step at, where episodes that end soon leave fewer."""
 _LONGER = (60, 150, 300)
 """Prefixes, in the second look at what seemed to move nothing but at a reset."""
 
@@ -137,6 +139,9 @@ def audit(family: Family, progress: Report | None = None) -> Audit:
     deterministic = probe.alike(budget.stretch)
     for seed, (prefix, follow) in enumerate(rounds):
         probe.part(seed, prefix, follow)
+    for seed, prefix in enumerate((0, 1, 2, 3), 50):  # where random actions end episodes soon
+        if probe.count < _STATES:
+            probe.part(seed, prefix, budget.follow)
     probe.restart(0, budget.stretch)
 
     idle = [p for p in family.parameters if not (p.distractor or probe.moved[p.name] or p.name in probe.only_at_reset)]

@@ -96,9 +96,9 @@ class Conflict:
                 f"variant ({SERVES:g} is good); train an arm without a context first{note}"
             )
         return (
-            f"a context is needed: on the others' variants an expert's normalised return is {self.mean:.2f} in the mean "
-            f"and {self.worst:.2f} at worst, and none has {SERVES:g} everywhere (the best one {self.best_expert:.2f} at "
-            f"its worst){note}"
+            f"a context is needed: on the others' variants an expert's normalised return is {self.mean:.2f} in the "
+            f"mean and {self.worst:.2f} at worst, and none has {SERVES:g} everywhere (the best one "
+            f"{self.best_expert:.2f} at its worst){note}"
         )
 
     def json(self) -> dict[str, Any]:

@@ -102,7 +102,8 @@ def test_the_python_example_runs(tmp_path, monkeypatch):
 
 def test_the_single_environments_that_are_named_are_registered():
     named = set(re.findall(r"`(hyperrl/\w+-v\d)`", (ROOT / "README.md").read_text(encoding="utf-8")))
-    assert named == {registry.get(name).env_id for name in shipped()}
+    assert named
+    assert named <= {registry.get(name).env_id for name in shipped()}
 
 
 def command_names():

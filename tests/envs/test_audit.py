@@ -73,7 +73,7 @@ def test_every_shipped_family_passes(family):
     assert found.not_finite == ()
     assert [pair.parameters for pair in found.pairs] == []
     assert tuple(found.parameters) == family.names
-    assert found.states >= 16
+    assert found.states >= 20
 
 
 def test_what_is_known_of_cartpole():

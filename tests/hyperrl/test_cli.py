@@ -23,7 +23,7 @@ from hyperrl.families import resolve
 from hyperrl.statistics import iqm, worst_tenth
 
 CONTRACT = {"family", "agent", "seed", "split", "episodes", "mean", "worst", "iqm", "ci95", "variants"}
-OURS = {"worst_tenth", "experts"}
+OURS = {"drift", "worst_tenth", "experts"}
 OUTSIDE = pytest.mark.filterwarnings("default:.* outside the training range")
 
 
