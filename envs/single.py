@@ -28,8 +28,8 @@ class VariantEnv(gymnasium.Env[np.ndarray, Any]):
 
     ``reset(seed=...)`` draws the start that Gymnasium's environment draws from the same seed (MuJoCo's tasks: another
     of the same distribution), and starts as judged episodes do where training starts elsewhere; ``render`` uses
-    Gymnasium's own renderer. The time limit is the registered environment's ``TimeLimit``. Where the family's parameters
-    drift, ``parameters`` are those of now.
+    Gymnasium's own renderer. The time limit is the registered environment's ``TimeLimit``. Where the family's
+    parameters drift, ``parameters`` are those of now.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 30}  # noqa: RUF012  as Gymnasium declares it
