@@ -44,7 +44,7 @@ class Batch(NamedTuple):
     """(T, N), or (T, N, A) for continuous actions."""
     log_prob_TN: Tensor
     advantage_TN: Tensor
-    """Mean 0 and deviation 1 for each variant."""
+    """Mean 0 for each variant, in units of its deviation and half the family's, added as variances."""
     return_TN: Tensor
     return_scale_T1: Tensor
     """Unit of each variant's value error: the deviation of its returns and the family's, added as variances."""

@@ -119,5 +119,5 @@ family = PhysicsFamily(
         "ent_coef": 0.0,
     },
     solved=-100.0,
-    source="gymnasium.envs.classic_control.acrobot",
+    source="gymnasium.envs.classic_control.acrobot (Sutton, 1996)",
 )

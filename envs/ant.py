@@ -103,7 +103,7 @@ family = PhysicsFamily(
         "normalize": True,
     },
     solved=6000.0,
-    source="gymnasium.envs.mujoco.ant_v5",
+    source="gymnasium.envs.mujoco.ant_v5, ant.xml (Schulman et al., ICLR 2016)",
 )
 
 velocity = replace(

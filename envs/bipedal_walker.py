@@ -96,5 +96,5 @@ family = GymnasiumFamily(
         "clip_range": 0.18,
     },
     solved=300.0,
-    source="gymnasium.envs.box2d.bipedal_walker",
+    source="gymnasium.envs.box2d.bipedal_walker, by Oleg Klimov, in Box2D",
 )

@@ -89,7 +89,7 @@ family = PhysicsFamily(
         "clip_range": "lin_0.2",
     },
     solved=475.0,
-    source="gymnasium.envs.classic_control.cartpole",
+    source="gymnasium.envs.classic_control.cartpole (Barto, Sutton and Anderson, 1983)",
 )
 
 drift = replace(

@@ -68,6 +68,9 @@ def distractors(
         parameters=(*family.parameters, *added),
         fixed={split: _widened(split, rows, k, train, evaluation) for split, rows in family.fixed.items()},
         env_id=env_id,
+        source="; ".join(
+            filter(None, (family.source, f"{k} parameters without effect after Beukman et al., NeurIPS 2023"))
+        ),
         **changes,
     )
 

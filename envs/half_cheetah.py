@@ -101,7 +101,7 @@ family = PhysicsFamily(
         "net_arch": {"pi": [256, 256], "vf": [256, 256]},
     },
     solved=4800.0,
-    source="gymnasium.envs.mujoco.half_cheetah_v5",
+    source="gymnasium.envs.mujoco.half_cheetah_v5, half_cheetah.xml (Wawrzynski, 2009)",
 )
 
 velocity = replace(

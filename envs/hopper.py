@@ -85,5 +85,5 @@ family = PhysicsFamily(
         "net_arch": {"pi": [256, 256], "vf": [256, 256]},
     },
     solved=3800.0,
-    source="gymnasium.envs.mujoco.hopper_v5",
+    source="gymnasium.envs.mujoco.hopper_v5, hopper.xml (Erez, Tassa and Todorov, 2011)",
 )

@@ -90,5 +90,5 @@ family = PhysicsFamily(
         "vf_coef": 0.695929,
     },
     solved=9100.0,
-    source="gymnasium.envs.mujoco.inverted_double_pendulum_v5",
+    source="gymnasium.envs.mujoco.inverted_double_pendulum_v5, inverted_double_pendulum.xml",
 )

@@ -67,5 +67,5 @@ family = PhysicsFamily(
         "vf_coef": 0.19816,
     },
     solved=950.0,
-    source="gymnasium.envs.mujoco.inverted_pendulum_v5",
+    source="gymnasium.envs.mujoco.inverted_pendulum_v5, inverted_pendulum.xml",
 )

@@ -49,7 +49,7 @@ EXPERT = {
     "ent_coef": 0.01,
 }
 SOLVED = 200.0
-SOURCE = "gymnasium.envs.box2d.lunar_lander"
+SOURCE = "gymnasium.envs.box2d.lunar_lander, by Oleg Klimov, in Box2D"
 
 family = GymnasiumFamily(
     name="lunar_lander",

@@ -77,5 +77,5 @@ family = PhysicsFamily(
         "ent_coef": 0.0,
     },
     solved=-110.0,
-    source="gymnasium.envs.classic_control.mountain_car",
+    source="gymnasium.envs.classic_control.mountain_car (Moore, 1990)",
 )

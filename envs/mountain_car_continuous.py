@@ -100,7 +100,7 @@ family = PhysicsFamily(
         "policy_kwargs": {"log_std_init": -3.29, "ortho_init": False},
     },
     solved=90.0,
-    source="gymnasium.envs.classic_control.continuous_mountain_car",
+    source="gymnasium.envs.classic_control.continuous_mountain_car (Moore, 1990)",
 )
 
 signed = replace(

@@ -89,7 +89,11 @@ _TRAIN_1 = np.array([[-5.0], [-1.0], [1.0], [5.0]])
 _TRAIN_2 = np.array([row for size in (1.0, 5.0) for row in product((size, 0.0, -size), repeat=2) if any(row)])
 _C0 = Parameter("c0", "1", 1.0, TRAIN, WIDE, "[-100, 100]", "factor of u")
 _C1 = Parameter("c1", "1", 0.0, TRAIN, WIDE, "[-100, 100]", "factor of u squared")
-_TRAINING = {"steps": 1_000_000, "gamma": 0.9, "log_std": -1.5}
+_SOURCE = (
+    "Beukman et al., Dynamics Generalisation in Reinforcement Learning via Adaptive Context-Aware Policies, "
+    "NeurIPS 2023"
+)
+_TRAINING = {"steps": 1_500_000, "variants": 64, "rollout": 64, "minibatches": 8, "gamma": 0.9, "log_std": -1.5}
 
 ode1 = PhysicsFamily(
     name="ode1",
@@ -105,7 +109,7 @@ ode1 = PhysicsFamily(
     fixed=_splits(_GRID["c0",], _TRAIN_1),
     env_id="hyperrl/ODE1-v0",
     training=_TRAINING,
-    source="Beukman et al., NeurIPS 2023",
+    source=_SOURCE,
 )
 
 ode2 = PhysicsFamily(
@@ -122,5 +126,5 @@ ode2 = PhysicsFamily(
     fixed=_splits(_GRID["c0", "c1"], _TRAIN_2),
     env_id="hyperrl/ODE2-v0",
     training=_TRAINING,
-    source="Beukman et al., NeurIPS 2023",
+    source=_SOURCE,
 )

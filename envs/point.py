@@ -87,5 +87,5 @@ family = PhysicsFamily(
         "learning_rate": 1e-3,
         "clip_range": 0.2,
     },
-    source="a double integrator, this package's own",
+    source="envs/point.py: a double integrator with drag, this package's own",
 )

@@ -97,5 +97,5 @@ family = PhysicsFamily(
         "vf_coef": 0.950368,
     },
     solved=-3.75,
-    source="gymnasium.envs.mujoco.reacher_v5",
+    source="gymnasium.envs.mujoco.reacher_v5, reacher.xml",
 )

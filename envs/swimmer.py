@@ -66,5 +66,5 @@ family = PhysicsFamily(
         "gamma": 0.9999,
     },
     solved=360.0,
-    source="gymnasium.envs.mujoco.swimmer_v5",
+    source="gymnasium.envs.mujoco.swimmer_v5, swimmer.xml (Coulom, 2002)",
 )

@@ -80,5 +80,5 @@ family = PhysicsFamily(
         "max_grad_norm": 1,
         "vf_coef": 0.871923,
     },
-    source="gymnasium.envs.mujoco.walker2d_v5",
+    source="gymnasium.envs.mujoco.walker2d_v5, walker2d_v5.xml (after the hopper of Erez, Tassa and Todorov, 2011)",
 )

@@ -14,7 +14,7 @@ import torch
 
 from hyperrl.envs import InputError
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever an older checkpoint can no longer be read."""
 
 

@@ -78,6 +78,12 @@ def _build_parser() -> argparse.ArgumentParser:
     command.add_argument("--split", nargs="+", metavar="SPLIT", help=f"one or more (default: {SPLIT}); {SEE}")
     command.add_argument("--episodes", type=_count, default=10, help="greedy episodes a variant (default: 10)")
     command.add_argument("--variants", type=_count, help="variants of each split (default: 64)")
+    command.add_argument(
+        "--drift",
+        type=float,
+        metavar="D",
+        help="let parameters walk at random within the episodes, D half-ranges of training a step; 0 holds them still",
+    )
     command.add_argument("--experts", type=Path, metavar="DIR", help="where experts are cached (default: runs/experts)")
     command.add_argument(
         "--json", type=Path, metavar="FILE", help="also write the result there; a list for several splits"
@@ -216,6 +222,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], ca
 
 def _families(args: argparse.Namespace) -> None:
     from hyperrl.envs import InputError, registry
+    from hyperrl.tables import PARAMETER_COLUMNS, parameter_rows, split_notes
 
     for name in registry.families():
         try:
@@ -223,47 +230,10 @@ def _families(args: argparse.Namespace) -> None:
         except InputError as error:
             print(f"{error}\n")
             continue
-        captions = [
-            f"{split}: {len(rows)} fixed variants"
-            for split, rows in family.fixed.items()
-            if not (split == "combination" and family.held_out)
-        ]
-        if not ("combination" in family.fixed and not family.held_out):
-            captions.insert(0, f"combination split: {family.region or 'none'}")
-        if family.drift:
-            captions.append(f"drifting within an episode: {', '.join(family.drift)}")
-        columns = ("parameter", "unit", "default", "training range", "wide range", "bounds", "")
-        rows = [_ranges(alike) for alike in _alike(family.parameters)]
-        _table(f"{name}   {family.env_id}", columns, rows, "\n".join(captions))
+        title = f"{name}   {family.env_id}"
+        _table(title, PARAMETER_COLUMNS, parameter_rows(family), "\n".join(split_notes(family)))
     print("splits: train, validation and interpolation within the training ranges and outside the combination split;")
     print("extrapolation within the wide ranges, at least one parameter outside its training range")
-
-
-def _alike(parameters: Sequence[Any]) -> list[list[Any]]:
-    """Parameters one by one, but distractors that differ in nothing but a number in their names together."""
-    groups: dict[Any, list[Any]] = {}
-    for p in parameters:
-        stem = re.sub(r"\d+$", "", p.name)
-        same = (stem, p.unit, p.default, p.train, p.wide, p.bounds) if p.distractor and stem != p.name else p.name
-        groups.setdefault(same, []).append(p)
-    return list(groups.values())
-
-
-def _ranges(alike: Sequence[Any]) -> list[str]:
-    """A row of the table of parameters."""
-    p = alike[0]
-    name = p.name if len(alike) == 1 else f"{p.name} ... {alike[-1].name}"
-    notes = [p.note] if p.note else []
-    notes += ["distractor"] if p.distractor and "distractor" not in p.note else []
-    notes += [f"{len(alike)} of them"] if len(alike) > 1 else []
-    return [name, p.unit, f"{p.default:g}", _range(p.train, p.gap), _range(p.wide, p.gap), p.bounds, "; ".join(notes)]
-
-
-def _range(ends: tuple[float, float], gap: float) -> str:
-    """``(-3, 3)`` around a gap of 1 is -3 to -1 and 1 to 3."""
-    low, high = ends
-    spans = [(low, -gap), (gap, high)] if gap else [(low, high)]
-    return " and ".join(f"{start:g} to {end:g}" if start < end else f"{start:g}" for start, end in spans)
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -293,7 +263,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         print("warning: --set gives one variant; --split and --variants are left out", file=sys.stderr)
     run, parameters = Run(args.folder), _parameters(args.set)
     splits = [SPLIT] if args.set is not None or args.split is None else args.split
-    chosen = _given(args, episodes="episodes", variants="variants", experts="experts")
+    chosen = _given(args, episodes="episodes", variants="variants", experts="experts", drift="drift")
     evaluations = [evaluate(run, split, parameters=parameters, **chosen) for split in splits]
     results = [evaluation.json() for evaluation in evaluations]
     _print_results(results)
@@ -316,6 +286,8 @@ def _print_results(results: Sequence[dict[str, Any]]) -> None:
 
     first = results[0]
     title = f"{first['family']}, {first['agent']}, seed {first['seed']}: zero-shot, {first['episodes']} greedy episodes"
+    if first["drift"] is not None:
+        title += f", drift {first['drift']:g} a step"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("split", "variants", "mean", "worst", "worst 10 %", "IQM", "95 % interval", "normalised"):
         table.add_column(column, justify="left" if column == "split" else "right", no_wrap=True)
@@ -382,38 +354,17 @@ def _audit(args: argparse.Namespace) -> int:
 
 
 def _print_audit(family: Any, found: Any) -> None:
-    rows = []
-    for alike in _alike(family.parameters):
-        effects = [found.parameters[p.name] for p in alike]
-        # of distractors that stand in one row, the first that acts
-        p, effect = next(((p, e) for p, e in zip(alike, effects, strict=True) if not e.passed), (alike[0], effects[0]))
-        name = p.name if len(alike) == 1 or not effect.passed else f"{p.name} ... {alike[-1].name}"
-        numbers = [f"{effect.next_state:.3g} sd", f"{effect.reward:.3g}", f"{effect.termination:.1%}"]
-        numbers = [number.replace("%", " %") for number in (*numbers, f"{effect.reset:.3g} sd")]
-        rows.append([name, p.unit, *numbers, _verdict(effect)])
-    columns = ("parameter", "unit", "next state", "reward", "termination", "at reset", "verdict")
+    from hyperrl.tables import AUDIT_COLUMNS, audit_pairs, audit_rows
+
     title = f"{family.name}: each parameter alone, across its wide range, at {found.states} states"
-    _table(title, columns, rows)
+    _table(title, AUDIT_COLUMNS, audit_rows(family, found))
     print("next state, at reset: median change, in standard deviations of what is observed; reward: mean change;")
     print("termination: share of the states from which the episode ends at another step")
-    for pair in found.pairs:
-        a, b = pair.parameters
-        of = {"combination": f"one combination, {pair.expression}," if pair.expression else "one combination"}
-        what = of.get(pair.only, f"the {pair.only} {pair.expression}")
-        print(f"{a} and {b} act as one: only {what} matters; a network cannot tell them apart, nor need it")
+    for sentence in audit_pairs(found):
+        print(sentence)
     for name in found.not_finite:
         print(f"{name}: an observation or a reward is not finite within its wide range")
     print(f"passed: {family.name}" if found.passed else f"failed: {_remedy(family, found)}")
-
-
-def _verdict(effect: Any) -> str:
-    if not effect.passed:
-        return "ACTS, though a distractor" if effect.acts else "NO EFFECT"
-    if effect.distractor:
-        return "distractor, no effect"
-    if effect.acts_only_at_reset:
-        return "acts only at reset"
-    return "acts" if effect.states else "acts, in rare states"
 
 
 def _remedy(family: Any, found: Any) -> str:

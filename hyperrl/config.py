@@ -77,11 +77,12 @@ class Config:
     gae_lambda: float = 0.95
     """Decay of generalised advantage estimation."""
     learning_rate: float = 1e-3
-    """Of Adam at the beginning; falls linearly to 0."""
+    """Of Adam at the beginning; falls linearly to 0, and below that where the policy changes too fast."""
     clip: float = 0.2
     """Largest change of an action's probability ratio that pays."""
-    target_kl: float = 0.03
-    """Once the KL divergence from the rollout's policy exceeds 1.5 times this, the rest of the update is void."""
+    target_kl: float = 0.01
+    """KL divergence from the rollout's policy that an update is held near by a lower learning rate; beyond 4 times
+    this, the rest of the update is void."""
     value_coef: float = 0.5
     """Weight of the value error."""
     entropy_coef: float = 0.0

@@ -88,6 +88,7 @@ class Trainer:
         learning_rate = torch.tensor(config.learning_rate, device=self.device)
         self.optimiser = torch.optim.Adam(self.agent.parameters(), lr=learning_rate, eps=1e-5, fused=True)
         self.iteration = 0
+        self.caution = torch.ones((), device=self.device)
         shape = (config.variants, config.copies)
         self.discounted_TE = torch.zeros(shape, device=self.device)
         self.episode_return_TE = torch.zeros(shape, device=self.device)
@@ -154,14 +155,16 @@ class Trainer:
         )
         return_STE = advantage_STE + rollout.value_STE
         advantage_TN, return_TN = _by_context(advantage_STE, 1), _by_context(return_STE, 1)
-        mean_T1, std_T1 = advantage_TN.mean(1, keepdim=True), advantage_TN.std(1, keepdim=True)
+        mean_T1, var_T1 = advantage_TN.mean(1, keepdim=True), advantage_TN.var(1, keepdim=True)
+        # where a variant has nothing to tell, its noise is not blown up to the others' size
+        scale_T1 = (var_T1 + 0.25 * var_T1.mean() + 1e-16).sqrt()
         # the family's variance keeps a variant whose returns hardly vary from drowning the others
         family_var = self.agent.normaliser.return_var
         batch = Batch(
             obs_TNO=_by_context(rollout.obs_STEO, contexts),
             action_TN=_by_context(rollout.action_STE, contexts),
             log_prob_TN=_by_context(rollout.log_prob_STE, contexts),
-            advantage_TN=_by_context((advantage_STE - mean_T1) / (std_T1 + 1e-8), contexts),
+            advantage_TN=_by_context((advantage_STE - mean_T1) / scale_T1, contexts),
             return_TN=_by_context(return_STE, contexts),
             return_scale_T1=(return_TN.var(1, keepdim=True) + family_var).sqrt().repeat(contexts, 1),
         )
@@ -193,8 +196,7 @@ class Trainer:
         """Epochs of PPO; the weights are generated again for each minibatch, so that gradients reach the generator."""
         config, parameters = self.config, list(self.agent.parameters())
         learning_rate = self.optimiser.param_groups[0]["lr"]
-        # filled on the device: torch.tensor would copy from the host, and wait for it
-        rate = torch.full((), config.learning_rate * (1 - self.iteration / config.iterations), device=self.device)
+        rate = self.caution * (config.learning_rate * (1 - self.iteration / config.iterations))
         active = torch.ones((), device=self.device)
         samples = batch.obs_TNO.shape[1]
         regularised = bool(config.weight_norm_coef or config.diversity_coef)
@@ -213,7 +215,7 @@ class Trainer:
                 self.optimiser.zero_grad(set_to_none=True)
                 total.backward()
                 gradient_norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
-                active = active * (loss.approx_kl <= 1.5 * config.target_kl)
+                active = active * (loss.approx_kl <= 4 * config.target_kl)
                 learning_rate.copy_(rate * active)
                 self.optimiser.step()
                 terms = (total, *loss, gradient_norm, active)
@@ -222,6 +224,7 @@ class Trainer:
         metrics = {f"train/{name}": value for name, value in zip(_TERMS, means, strict=True)}
         metrics["train/entropy_loss"] = -metrics.pop("train/entropy")
         metrics["train/learning_rate"] = rate
+        self.caution = cautious(self.caution, metrics["train/approx_kl"], config.target_kl)
         with torch.no_grad():
             norm, diversity = weight_statistics(self.agent.generate(self.context()))
         metrics |= {"train/weight_norm": norm, "train/weight_diversity": diversity}
@@ -235,6 +238,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "env": self.env.state_dict(),
             "generator": self.generator.get_state(),
+            "caution": self.caution,
             "discounted_TE": self.discounted_TE,
             "episode_return_TE": self.episode_return_TE,
             "episode_length_TE": self.episode_length_TE,
@@ -249,8 +253,18 @@ class Trainer:
             group["lr"] = group["lr"].to(self.device)  # load_state_dict leaves it where the file was mapped
         self.obs = self.env.load_state_dict(state["env"])
         self.generator.set_state(state["generator"].cpu())
-        for name in ("discounted_TE", "episode_return_TE", "episode_length_TE"):
+        for name in ("caution", "discounted_TE", "episode_return_TE", "episode_length_TE"):
             getattr(self, name).copy_(state[name])
+
+
+def cautious(caution: Tensor, kl: Tensor, target_kl: float) -> Tensor:
+    """The factor (0, 1] on the learning rate for the next update, after one whose mean KL divergence was ``kl``.
+
+    As the adaptive penalty of PPO (Schulman et al., 2017, section 4), on the learning rate: a policy that has grown
+    sure of itself is moved further by the same step.
+    """
+    calmer = torch.where(kl > 1.5 * target_kl, caution / 1.5, caution)
+    return torch.where(kl < target_kl / 1.5, caution * 1.5, calmer).clamp(max=1)
 
 
 def _by_context(x_STE: Tensor, contexts: int) -> Tensor:

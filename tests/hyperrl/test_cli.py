@@ -282,6 +282,20 @@ def test_one_variant_outside_the_training_ranges(cli, tiny_run):
     assert result["variants"][0]["parameters"] == {**defaults, "length": 1.5, "gravity": 20.0}
 
 
+def test_parameters_drift_on_request(cli, tiny_run):
+    words = ["evaluate", tiny_run.folder, "--set", "length=0.8", "--episodes", "2"]
+    status, out, err = cli(*words, "--drift", "0.1", "--json", "walked.json")
+    assert (status, err) == (0, "")
+    assert "drift 0.1 a step" in out
+    _, out, _ = cli(*words, "--json", "still.json")
+    assert "drift" not in out
+    walked, still = (json.loads(Path(name).read_text()) for name in ("walked.json", "still.json"))
+    assert (walked["drift"], still["drift"]) == (0.1, None)
+    assert consistent(walked).shape == consistent(still).shape
+    assert walked["variants"][0]["returns"] != still["variants"][0]["returns"]
+    assert json.loads((tiny_run.folder / "evaluations" / "variant-drift-0.1.json").read_text()) == walked
+
+
 def test_one_variant_beside_a_split(cli, tiny_run, tmp_path):
     words = ["--set", "length=0.9", "--split", "combination", "train", "--json", tmp_path / "r.json"]
     status, _, err = cli("evaluate", tiny_run.folder, *words)
@@ -520,6 +534,8 @@ MISTAKES = {
         "is given more than once; give it one value",
     ),
     "nothing set": ("evaluate {run} --set", "--set", "expected at least one argument"),
+    "drift below 0": ("evaluate {run} --drift -1", "drift=-1.0", "above 0 and at most 1 half-range a step"),
+    "drift no number": ("evaluate {run} --drift fast", "--drift", "invalid float value: 'fast'"),
     "unknown split": ("evaluate {run} --split test", "split 'test'", "unknown; choose from train, validation"),
     "experts split": ("experts cartpole --variants 1 --split test", "split 'test'", "unknown; choose from train"),
     "episodes 0": ("evaluate {run} --episodes 0", "episodes=0", "must be 1 or more"),

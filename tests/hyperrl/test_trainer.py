@@ -188,7 +188,7 @@ def test_estimate_equals_a_loop_over_copies(make_trainer, shaken, family, limit,
 
     gamma, gae_lambda, (S, T, E) = 0.97, 0.9, rollout.reward_STE.shape
     weights_TD = trainer.agent.generate(trainer.context())
-    residuals, returns = [], []
+    residuals, returns, squares = [], [], []
     for t in range(T):
         advantage_SE, return_SE = np.zeros((S, E)), np.zeros((S, E))
         for e in range(E):
@@ -212,9 +212,8 @@ def test_estimate_equals_a_loop_over_copies(make_trainer, shaken, family, limit,
                         break
                 return_SE[s, e] = advantage_SE[s, e] + value[s]
         scale = math.sqrt(return_SE.var(ddof=1) + float(trainer.agent.normaliser.return_var))
-        normal = (advantage_SE - advantage_SE.mean()) / advantage_SE.std(ddof=1)
+        squares.append(advantage_SE.var(ddof=1))
         order = {"rtol": 1e-4, "atol": 1e-4}
-        np.testing.assert_allclose(batch.advantage_TN[t].view(S, E), normal, **order)
         np.testing.assert_allclose(batch.return_TN[t].view(S, E), return_SE, **order)
         np.testing.assert_allclose(batch.return_scale_T1[t, 0], scale, rtol=1e-4)
         torch.testing.assert_close(batch.obs_TNO[t].view(S, E, -1), rollout.obs_STEO[:, t])
@@ -222,6 +221,9 @@ def test_estimate_equals_a_loop_over_copies(make_trainer, shaken, family, limit,
         torch.testing.assert_close(batch.log_prob_TN[t].view(S, E), rollout.log_prob_STE[:, t])
         residuals.append(advantage_SE)
         returns.append(return_SE)
+    for t in range(T):  # in units of the variant's own deviation and half of the family's
+        normal = (residuals[t] - residuals[t].mean()) / math.sqrt(squares[t] + np.mean(squares) / 4)
+        np.testing.assert_allclose(batch.advantage_TN[t].view(S, E), normal, **order)
     explained = 1 - np.var(residuals) / np.var(returns)
     assert float(statistics["train/explained_variance"]) == pytest.approx(explained, abs=1e-3)
 
@@ -309,8 +311,8 @@ def test_target_kl_voids_the_rest_of_the_update(make_trainer, target_kl, all_cou
 
 
 def test_an_update_voided_once_stays_void(make_trainer, monkeypatch):
-    trainer = make_trainer(target_kl=0.02)
-    divergences = iter([0.0, 0.03, 0.031, *[0.0] * 13])  # the bound is 1.5 times the target
+    trainer = make_trainer(target_kl=0.0075)
+    divergences = iter([0.0, 0.03, 0.031, *[0.0] * 13])  # the bound is 4 times the target
     loss = trainer_module.ppo_loss
     monkeypatch.setattr(
         trainer_module,
@@ -334,6 +336,21 @@ def test_the_learning_rate_falls_to_nothing(make_trainer):
         moves.append(float((parameters(trainer) - before).norm()))
     assert rates == pytest.approx([4e-3 * (1 - i / 6) for i in range(6)])
     assert moves[-1] < moves[0] / 2
+
+
+@pytest.mark.parametrize(
+    ("caution", "kl", "after"),
+    [(1.0, 0.016, 1 / 1.5), (0.3, 0.016, 0.2), (0.3, 0.014, 0.3), (0.3, 0.008, 0.3), (0.3, 0.006, 0.45), (0.9, 0.0, 1)],
+)
+def test_the_learning_rate_gives_way_to_the_divergence(caution, kl, after):
+    found = trainer_module.cautious(torch.tensor(caution), torch.tensor(kl), target_kl=0.01)
+    assert float(found) == pytest.approx(after)
+
+
+def test_an_update_that_goes_too_far_slows_the_next(make_trainer):
+    trainer = make_trainer(target_kl=1e-5, learning_rate=1e-2)
+    rates = [trainer.iterate()["train/learning_rate"] for _ in range(3)]
+    assert rates == pytest.approx([1e-2, 1e-2 / 1.5 * 5 / 6, 1e-2 / 1.5**2 * 4 / 6])
 
 
 def test_gradients_are_clipped(make_trainer):
