@@ -7,6 +7,7 @@ from hyperrl.envs import registry
 from hyperrl.envs.errors import InputError
 
 if TYPE_CHECKING:
+    from hyperrl.envs.drift import Schedule, Walk
     from hyperrl.envs.family import Family, Parameter
     from hyperrl.envs.gymnasium_env import Argument, Attribute, Context, GymnasiumFamily, GymnasiumVectorEnv, ModelField
     from hyperrl.envs.physics import PhysicsFamily
@@ -25,8 +26,10 @@ __all__ = [
     "Parameter",
     "PhysicsFamily",
     "PhysicsVectorEnv",
+    "Schedule",
     "VariantEnv",
     "VariantVectorEnv",
+    "Walk",
     "registry",
 ]
 
@@ -41,8 +44,10 @@ _HOME = {
     "Parameter": "family",
     "PhysicsFamily": "physics",
     "PhysicsVectorEnv": "vector",
+    "Schedule": "drift",
     "VariantEnv": "single",
     "VariantVectorEnv": "vector",
+    "Walk": "drift",
 }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, NamedTuple
 
 import gymnasium
+from gymnasium.envs.registration import WrapperSpec
 
 from hyperrl.envs.errors import InputError
 
@@ -70,8 +72,32 @@ _SHIPPED = {
 
 
 def families() -> list[str]:
-    """Names of every registered family."""
-    return [*_SHIPPED, *sorted(point.name for point in entry_points(group=ENTRY_POINT_GROUP))]
+    """Names of every registered family, each once."""
+    return [*_SHIPPED, *sorted(_others())]
+
+
+def _others() -> dict[str, EntryPoint]:
+    """Entry points of other packages by name, with a warning of those whose name is taken."""
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        if point.name in _SHIPPED or found.setdefault(point.name, point).value != point.value:
+            holder = found[point.name].value if point.name in found else "this package"
+            warnings.warn(
+                f"family {point.name!r}: entry point {point.value!r} of another package is left out, since the name is "
+                f"that of {holder}; register it under another name",
+                stacklevel=3,
+            )
+    return found
+
+
+def env_id(name: str) -> str:
+    """Id of a shipped family's single environment, whether its simulator is installed or not; empty for others."""
+    return _SHIPPED[name].env_id if name in _SHIPPED else ""
+
+
+def extra(name: str) -> str:
+    """The extra of this package that installs a family's simulator, empty where none is needed."""
+    return _SHIPPED[name].extra if name in _SHIPPED else ""
 
 
 def get(name: str) -> Family:
@@ -81,10 +107,11 @@ def get(name: str) -> Family:
         InputError: no family has that name, its simulator is not installed, or what another package registered
             under it is none.
     """
+    others = _others()
     if name in _SHIPPED:
         return _import(name, _SHIPPED[name])
-    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        return _load(point)
+    if name in others:
+        return _load(others[name])
     raise InputError(
         f"family {name!r}: unknown; choose from {', '.join(families())}, a module:attribute or a path to a .py file"
     )
@@ -94,12 +121,28 @@ def _import(name: str, shipped: Shipped) -> Family:
     try:
         return getattr(import_module(f"hyperrl.envs.{shipped.module}"), shipped.attribute)
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
-        if not shipped.extra:
+        missing = not_installed(f"family {name!r}", error)
+        if missing is None:
             raise
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"family {name!r}: its simulator is not installed ({reason}); pip install 'hyperrl[{shipped.extra}]'"
-        ) from None
+        raise missing from None
+
+
+def not_installed(what: str, error: BaseException) -> InputError | None:
+    """The line that names the extra, where an import failed for want of a simulator; ``None`` for other errors.
+
+    Args:
+        what: what cannot be had, such as ``"family 'hopper'"``.
+        error: what was raised.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        module = cause.name if isinstance(cause, ImportError) else None
+        extra = {"mujoco": "mujoco", "Box2D": "box2d"}.get((module or "").partition(".")[0])
+        if extra:
+            reason = " ".join(str(error).split())
+            return InputError(f"{what}: its simulator is not installed ({reason}); pip install 'hyperrl[{extra}]'")
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _load(point: EntryPoint) -> Family:
@@ -109,6 +152,9 @@ def _load(point: EntryPoint) -> Family:
     try:
         found = point.load()
     except (Exception, SystemExit) as error:
+        missing = not_installed(where, error)
+        if missing:
+            raise missing from None
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{where} cannot be loaded: {reason}; mend or uninstall that package") from None
     if not isinstance(found, Family):
@@ -124,5 +170,7 @@ def register_envs() -> None:
                 shipped.env_id,
                 entry_point="hyperrl.envs.single:make",
                 max_episode_steps=shipped.max_episode_steps,
+                # outermost, so that a context which is set on what gymnasium.make returns arrives
+                additional_wrappers=(WrapperSpec("Settable", "hyperrl.envs.single:Settable", {}),),
                 kwargs={"family": name},
             )

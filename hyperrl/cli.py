@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields
+from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -196,7 +197,9 @@ def _given(args: argparse.Namespace, **options: str) -> dict[str, Any]:
     return {keyword: value for keyword, value in given.items() if value is not None}
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> None:
+def _table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "", right: Sequence[str] = ()
+) -> None:
     """Print a table as wide as it needs to be, so that no number is cut."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -211,7 +214,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], ca
     }
     table = Table(title=title, caption=caption or None, box=SIMPLE_HEAD, **looks)
     for column in columns:
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     console = Console()
@@ -280,17 +283,10 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _print_results(results: Sequence[dict[str, Any]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    first = results[0]
+    first, rows = results[0], []
     title = f"{first['family']}, {first['agent']}, seed {first['seed']}: zero-shot, {first['episodes']} greedy episodes"
     if first["drift"] is not None:
         title += f", drift {first['drift']:g} a step"
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("split", "variants", "mean", "worst", "worst 10 %", "IQM", "95 % interval", "normalised"):
-        table.add_column(column, justify="left" if column == "split" else "right", no_wrap=True)
     for result in results:
         experts = result["experts"]
         scored = experts and experts["variants"]
@@ -298,10 +294,9 @@ def _print_results(results: Sequence[dict[str, Any]]) -> None:
         low, high = result["ci95"]
         numbers = [f"{result[name]:.1f}" for name in ("mean", "worst", "worst_tenth", "iqm")]
         count = str(len(result["variants"]))
-        table.add_row(result["split"] or "given", count, *numbers, f"{low:.1f} to {high:.1f}", gap)
-    console = Console()
-    console.width = max(console.width, 90)
-    console.print(table)
+        rows.append([result["split"] or "given", count, *numbers, f"{low:.1f} to {high:.1f}", gap])
+    columns = ("split", "variants", "mean", "worst", "worst 10 %", "IQM", "95 % interval", "normalised")
+    _table(title, columns, rows, right=columns[1:])
 
 
 def _experts(args: argparse.Namespace) -> None:
@@ -398,14 +393,14 @@ def _conflict(args: argparse.Namespace, chosen: dict[str, Any]) -> dict[str, Any
     found = conflict(args.family, overrides=overrides, **chosen)
     names = letters(len(found.variants_TP))
     rows = [
-        [f"expert of {name}", *(f"{value:.2f}" for value in values), words]
+        [f"expert of {name}", *(f"{value:.2f}" if isfinite(value) else "-" for value in values), words]
         for name, values, words in zip(
             names, found.normalised_TT, in_words(found.family, found.variants_TP), strict=True
         )
     ]
     title = f"{found.family.name}: experts on each other's variants, of the {PICKED_FROM} split"
     _table(title, ("", *(f"on {name}" for name in names), "variant"), rows)
-    print("normalised: 0 is a random policy, 1 each variant's own expert")
+    print("normalised: 0 is a random policy, 1 the best of the experts on that variant")
     print(found.verdict)
     matrices = found.normalised_TT, found.returns_TT
     figure = conflict_matrix(found.family, found.variants_TP, *matrices, found.verdict)

@@ -13,7 +13,7 @@ from stable_baselines3 import PPO
 
 from hyperrl.envs import Family, InputError
 from hyperrl.episodes import episode_returns
-from hyperrl.experts import EPISODES, Record, _folder, _Job, normalised, train_experts
+from hyperrl.experts import EPISODES, Record, load_expert, normalised, train_experts
 from hyperrl.families import resolve
 
 SPLIT = "validation"
@@ -36,69 +36,68 @@ class Conflict:
     random_T: np.ndarray
     """Mean return (T,) of random actions on each variant."""
     normalised_TT: np.ndarray
-    """``returns_TT`` with 0 for random actions and 1 for the variant's own expert; NaN in the column of a variant whose
-    own expert is no better than random actions."""
+    """``returns_TT`` with 0 for random actions and 1 for the best of the experts on the variant; NaN in the column of a
+    variant on which none is better than random actions."""
     steps: int
     """Steps that each expert was trained for."""
     seed: int
     """Seed of the experts."""
 
     @property
-    def judged_T(self) -> np.ndarray:
-        """Variants (T,) whose expert is better than random actions."""
-        return np.isfinite(np.diagonal(self.normalised_TT))
-
-    @property
-    def _elsewhere_TT(self) -> np.ndarray:
-        """The matrix of those variants, with NaN on the diagonal."""
-        kept = self.normalised_TT[np.ix_(self.judged_T, self.judged_T)].copy()
-        np.fill_diagonal(kept, np.nan)
-        return kept
+    def _elsewhere_N(self) -> np.ndarray:
+        """What experts have on others' variants, T (T - 1) numbers or fewer."""
+        values = self.normalised_TT[~np.eye(len(self.normalised_TT), dtype=bool)]
+        return values[np.isfinite(values)]
 
     @property
     def mean(self) -> float:
-        """Mean normalised return off the diagonal; NaN with fewer than two judged variants."""
-        return float(np.nanmean(self._elsewhere_TT)) if self.judged_T.sum() > 1 else float("nan")
+        """Mean normalised return off the diagonal; NaN where there is none."""
+        return float(self._elsewhere_N.mean()) if len(self._elsewhere_N) else float("nan")
 
     @property
     def worst(self) -> float:
-        """Lowest normalised return off the diagonal; NaN with fewer than two judged variants."""
-        return float(np.nanmin(self._elsewhere_TT)) if self.judged_T.sum() > 1 else float("nan")
+        """Lowest normalised return off the diagonal; NaN where there is none."""
+        return float(self._elsewhere_N.min()) if len(self._elsewhere_N) else float("nan")
 
     @property
     def best_expert(self) -> float:
-        """What the expert that does best on its worst variant has there; NaN with fewer than two judged variants."""
-        return float(np.nanmin(self._elsewhere_TT, axis=1).max()) if self.judged_T.sum() > 1 else float("nan")
+        """What the expert that does best on its worst variant has there; NaN where a variant has no scale."""
+        return float(self.normalised_TT.min(axis=1).max())
+
+    @property
+    def unlearned_T(self) -> np.ndarray:
+        """Variants (T,) whose own expert falls short: another one, or none, has learned what it should have."""
+        return ~(np.diagonal(self.normalised_TT) >= SERVES)
 
     @property
     def context(self) -> str:
-        """``needed``, ``not needed``, or ``undecided`` with fewer than two judged variants.
+        """``needed``, ``not needed`` or ``undecided``.
 
-        Not needed where one expert alone has ``SERVES`` or more on every variant.
+        Not needed where one expert has ``SERVES`` or more on every variant; undecided where none has, but some expert
+        is not good on its own variant either.
         """
-        if self.judged_T.sum() < 2:
-            return "undecided"
-        return "not needed" if self.best_expert >= SERVES else "needed"
+        if self.best_expert >= SERVES:
+            return "not needed"
+        return "undecided" if self.unlearned_T.any() else "needed"
 
     @property
     def verdict(self) -> str:
         """The finding in one sentence."""
-        left_out = int((~self.judged_T).sum())
         if self.context == "undecided":
             return (
-                f"undecided: {left_out} of {len(self.judged_T)} experts are no better than random actions after "
-                f"{self.steps:,} steps; train them for more"
+                f"undecided: after {self.steps:,} steps {int(self.unlearned_T.sum())} of {len(self.unlearned_T)} "
+                f"experts are no better than random actions on their own variant, or far below another expert "
+                "there; train them for more"
             )
-        note = f"; left out, with an expert no better than random actions: {left_out}" if left_out else ""
         if self.context == "not needed":
             return (
                 f"one policy may serve all: one expert's normalised return is {self.best_expert:.2f} or more on every "
-                f"variant ({SERVES:g} is good); train an arm without a context first{note}"
+                f"variant ({SERVES:g} is good); train an arm without a context first"
             )
         return (
-            f"a context is needed: on the others' variants an expert's normalised return is {self.mean:.2f} in the "
-            f"mean and {self.worst:.2f} at worst, and none has {SERVES:g} everywhere (the best one "
-            f"{self.best_expert:.2f} at its worst){note}"
+            "a context is likely to be needed: on the others' variants an expert's normalised return is "
+            f"{self.mean:.2f} in the mean and {self.worst:.2f} at worst, and none has {SERVES:g} everywhere "
+            f"(the best one {self.best_expert:.2f} at its worst)"
         )
 
     def json(self) -> dict[str, Any]:
@@ -141,12 +140,10 @@ def conflict(
     family = resolve(reference)
     table_TP = spread(family, variants)
     records = train_experts(reference, table_TP, root, seed, workers, overrides)
-    returns_TT = np.array([_play(family, record, _model(family, record, root), table_TP) for record in records])
+    returns_TT = np.array([_play(family, record, load_expert(family, record, root), table_TP) for record in records])
     random_T = np.array([record["random"] for record in records])
-    own_T = np.diagonal(returns_TT)
-    return Conflict(
-        family, table_TP, returns_TT, random_T, normalised(returns_TT, random_T, own_T), records[0]["steps"], seed
-    )
+    scores_TT = normalised(returns_TT, random_T, returns_TT.max(axis=0))
+    return Conflict(family, table_TP, returns_TT, random_T, scores_TT, records[0]["steps"], seed)
 
 
 def spread(family: Family, count: int) -> np.ndarray:
@@ -176,19 +173,6 @@ def spread(family: Family, count: int) -> np.ndarray:
 
 def _plain(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _model(family: Family, record: Record, root: Path | str) -> PPO:
-    """The expert of a record that ``train_experts`` has just returned.
-
-    ``PPO.load`` unpickles: only the file that the record's own key names is read, in this user's cache.
-    """
-    folder = _folder(Path(root), family)
-    job = _Job("", record["parameters"], record["seed"], record["settings"], folder, family.name)
-    path = folder / f"{job.key}.zip"
-    if not path.is_file():
-        raise InputError(f"{path}: the model of a cached expert is missing; delete {path.with_suffix('.json')}")
-    return PPO.load(path, device="cpu")
 
 
 def _play(family: Family, record: Record, expert: PPO, variants_TP: np.ndarray) -> Sequence[float]:

@@ -47,11 +47,14 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 
 from hyperrl.checkpoint import require_writable, write_atomically, write_json
 from hyperrl.envs import Family, InputError
-from hyperrl.episodes import episode_returns, random_actions
+from hyperrl.episodes import START_SEED, episode_returns, random_actions
 from hyperrl.families import resolve
 
 DEFAULT_STEPS = 100_000
 """Steps of an expert whose family names no settings; the rest are Stable-Baselines3's defaults."""
+
+GLIMPSE = 16
+"""Steps by which an expert's physics is known again."""
 
 EPISODES = 10
 """Greedy episodes that an expert, and the random policy beside it, are judged by."""
@@ -288,6 +291,7 @@ def train_experts(
 
     A record is ``{"family", "parameters": {...}, "seed", "settings": {...}, "steps", "seconds" (of training),
     "returns": [10 greedy episodes], "mean", "random" (mean return of random actions on the variant),
+    "glimpse" (of the physics: an expert of a family that moves otherwise by now is trained anew),
     "normaliser": {"mean": [O], "var": [O], "epsilon", "clip"} or null}``. Returns are undiscounted.
 
     Args:
@@ -335,7 +339,7 @@ def cached_experts(
 
     Only experts trained with the family's own settings count. Parameters must agree to 1e-9. Where there are
     several experts, the one with the highest mean return is taken. Files that are truncated, foreign or another
-    family's are passed over; nothing read is executed.
+    family's are passed over, and so are experts of other physics; nothing read is executed.
 
     Args:
         family: the task.
@@ -360,7 +364,42 @@ def cached_experts(
         )
 
     found = [[record for record in records if fits(record, variant)] for variant in variants]
-    return [max(records, key=lambda record: record["mean"], default=None) for records in found]
+    best = [max(records, key=lambda record: record["mean"], default=None) for records in found]
+    return [record if record is not None and _as_trained(record, family) else None for record in best]
+
+
+def load_expert(family: Family, record: Record, root: Path | str = Path("runs/experts")) -> PPO:
+    """The model of a record that ``train_experts`` has just returned.
+
+    ``PPO.load`` unpickles: only the file that the record's own content names is read, in this user's cache.
+
+    Raises:
+        InputError: the file is missing.
+    """
+    folder = _folder(Path(root), family)
+    job = _Job("", record["parameters"], record["seed"], record["settings"], folder, family.name)
+    path = folder / f"{job.key}.zip"
+    if not path.is_file():
+        raise InputError(f"{path}: the model of a cached expert is missing; delete {path.with_suffix('.json')}")
+    return PPO.load(path, device="cpu")
+
+
+def glimpse(family: Family, parameters: Mapping[str, float]) -> list[float]:
+    """A few rewards and the last observation of a variant under fixed random actions: other physics, other numbers."""
+    env = family.vector(family.table([parameters]), 1, seed=START_SEED)
+    obs, _ = env.reset(seed=START_SEED, options={"paired": True})
+    act, seen = random_actions(family, variant=parameters), []
+    for _ in range(GLIMPSE):
+        obs, reward, *_ = env.step(act(obs))
+        seen.append(float(reward))
+    env.close()
+    return [*seen, *obs.flatten().tolist()]
+
+
+def _as_trained(record: Record, family: Family) -> bool:
+    """Whether the variant still moves as when its expert was trained."""
+    then, now = record["glimpse"], glimpse(family, record["parameters"])
+    return len(then) == len(now) and np.allclose(then, now, rtol=1e-2, atol=1e-4)
 
 
 def _checked_variants(family: Family, variants_TP: np.ndarray) -> list[dict[str, float]]:
@@ -395,6 +434,8 @@ def _read(path: Path, family: Family) -> Record | None:
         and isinstance(returns, list)
         and len(returns) > 0
         and all(map(_is_number, returns))
+        and isinstance(record.get("glimpse"), list)
+        and all(map(_is_number, record["glimpse"]))
         and all(_is_number(record.get(name)) for name in ("mean", "random", "seed", "steps", "seconds"))
         and isinstance(record.get("settings"), dict)
     )
@@ -423,7 +464,7 @@ class _Job:
         mine = {"parameters": self.parameters, "seed": self.seed, "settings": self.settings}
         if record is None or any(record[name] != value for name, value in mine.items()):
             return None
-        return record
+        return record if _as_trained(record, family) else None
 
 
 class _CountSteps(BaseCallback):
@@ -487,6 +528,7 @@ def _train(job: _Job) -> None:
         "returns": returns.tolist(),
         "mean": float(returns.mean()),
         "random": float(random.mean()),
+        "glimpse": glimpse(family, job.parameters),
         "normaliser": scales,
     }
     write_atomically(job.folder / f"{job.key}.zip", expert.save)

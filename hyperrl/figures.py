@@ -289,7 +289,7 @@ def conflict_matrix(
         family: the task.
         variants_TP: the variants (T, P) in SI units.
         normalised_TT: returns (T, T) of each variant's expert (row) on each variant (column), 0 for random actions and
-            1 for the variant's own expert; NaN where that expert is no better than random actions.
+            1 for the best expert on the variant; NaN where none is better than random actions.
         returns_TT: the same as mean returns.
         verdict: what follows, in a sentence.
     """
@@ -319,7 +319,7 @@ def conflict_matrix(
     axes.tick_params(which="both", length=0, labelsize=10)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, extend="both", shrink=0.85)
-    bar.set_label("normalised return (0: random, 1: own expert)", fontsize=9, color=INK)
+    bar.set_label("normalised return (0: random, 1: best expert)", fontsize=9, color=INK)
     bar.ax.tick_params(labelsize=9, colors=INK)
     _label(axes, "variant played", "expert trained on")
     figure.suptitle(f"{family.name}: experts on each other's variants", fontsize=12, color=INK)

@@ -249,22 +249,22 @@ def _progress_bar(config: Config, first: int, quiet: bool) -> Iterator[Any]:
     columns = (
         TextColumn("{task.completed:,.0f} of {task.total:,.0f} steps"),
         BarColumn(),
-        TextColumn("{task.fields[speed]:,.0f} steps/s  return {task.fields[score]:.1f}  left"),
+        TextColumn("{task.fields[speed]:,.0f} steps/s  return {task.fields[score]}  left"),
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=quiet or not sys.stderr.isatty()) as bar:
         total = config.iterations * config.iteration_steps
-        task = bar.add_task("", total=total, completed=first, speed=0.0, score=float("nan"))
-        shown = float("nan")
+        task = bar.add_task("", total=total, completed=first, speed=0.0, score="-")
+        shown = "-"  # until an episode has ended
 
         def advance(steps: int, metrics: dict[str, float]) -> None:
             nonlocal shown
             if np.isfinite(metrics["rollout/ep_rew_mean"]):
-                shown = metrics["rollout/ep_rew_mean"]
+                shown = f"{metrics['rollout/ep_rew_mean']:.1f}"
             bar.update(task, completed=steps, speed=metrics["time/fps"], score=shown)
             if not quiet and bar.disable and "eval/mean_reward" in metrics:
-                line = f"{steps:>12,} of {total:,} steps  {metrics['time/fps']:,.0f} steps/s  return {shown:.1f}"
+                line = f"{steps:>12,} of {total:,} steps  {metrics['time/fps']:,.0f} steps/s  return {shown}"
                 console.print(f"{line}  validation {metrics['eval/mean_reward']:.1f}", highlight=False)
 
         yield advance

@@ -1,24 +1,30 @@
 """The documentation is true: its Python runs, its commands parse, its files and numbers are the code's."""
 
+import importlib
 import re
 import shlex
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import hyperrl
 from hyperrl.cli import _build_parser
+from hyperrl.config import Config
 from hyperrl.envs import InputError, registry
+from hyperrl.envs.audit import audit
 from hyperrl.episodes import episode_returns, random_actions
 from hyperrl.families import resolve
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("envs", "agents", "hyperrl")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "runs" / "README.md"]
-PAGES += sorted((ROOT / "docs").glob("*.md"))
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
+FAMILY_PAGES = ROOT / "docs" / "families"
 NOT_HERE = {"tank.py", "train.py"}
 """The reader's own file, and the module of the first sketch that docs/architecture.md says is not there."""
 
@@ -103,7 +109,7 @@ def test_the_python_example_runs(tmp_path, monkeypatch):
 def test_the_single_environments_that_are_named_are_registered():
     named = set(re.findall(r"`(hyperrl/\w+-v\d)`", (ROOT / "README.md").read_text(encoding="utf-8")))
     assert named
-    assert named <= {registry.get(name).env_id for name in shipped()}
+    assert named <= {registry.get(name).env_id for name in registry.families()}
 
 
 def command_names():
@@ -153,29 +159,158 @@ def test_architecture_lists_every_file_of_the_rooms():
     assert {room: sorted(names) for room, names in listed.items()} == files
 
 
-def shipped():
-    return [name for name in registry.families() if (ROOT / "envs" / f"{name}.py").exists()]
+def family_page(name, heading=""):
+    """A family's page, or one section of it."""
+    text = (FAMILY_PAGES / f"{name}.md").read_text(encoding="utf-8")
+    return text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0] if heading else text
 
 
-def span(ends):
+def cells(text):
+    """Rows of the tables in a text, without heads."""
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line[:1] == "|"]
+    lines = {i for i, row in enumerate(rows) if set(row[0]) == {"-"}}
+    return [row for i, row in enumerate(rows) if not {i, i + 1} & lines]
+
+
+def span(ends, gap=0.0):
+    if ends == (-gap, gap) and gap:
+        return f"{-gap:g} and {gap:g}"
+    if gap:
+        return f"{ends[0]:g} to {-gap:g} and {gap:g} to {ends[1]:g}"
     return f"{ends[0]:g} to {ends[1]:g}"
 
 
-@pytest.mark.parametrize("name", shipped())
+def parameter_row(p):
+    turn = f"; {p.period:g} is one turn" if p.period else ""
+    return [f"`{p.name}`", p.unit, f"{p.default:g}", span(p.train, p.gap), span(p.wide, p.gap), p.bounds, p.note + turn]
+
+
+def grouped_names(family):
+    """Parameters' names as a page shows them: distractors share a row."""
+    idle = [p.name for p in family.parameters if p.distractor]
+    names = [f"`{p.name}`" for p in family.parameters if not p.distractor]
+    return names + ([f"`{idle[0]}` ... `{idle[-1]}`"] if idle else [])
+
+
+def test_every_family_has_a_page_and_a_picture_and_nothing_else_has():
+    for folder, kind in ((FAMILY_PAGES, "md"), (ROOT / "docs" / "pictures" / "families", "png")):
+        assert {path.name for path in folder.iterdir()} == {f"{name}.{kind}" for name in registry.families()}
+
+
+def test_the_table_of_families_leads_to_every_page():
+    index = (ROOT / "docs" / "families.md").read_text(encoding="utf-8").partition("\n## Shipped families\n")[2]
+    rows = [row for row in cells(index.partition("\n## ")[0]) if len(row) == 4]
+    shown = {}
+    for name, varied, simulator, page in rows:
+        family = registry.get(name.strip("`"))
+        shown[family.name] = page
+        assert [part for part in varied.split(", ") if part[0] == "`"] == grouped_names(family)
+        assert re.findall(r"hyperrl\[(\w+)\]", simulator) == list(filter(None, [registry.extra(family.name)]))
+    assert shown == {name: f"[{name}.md](families/{name}.md)" for name in registry.families()}
+    assert len(rows) == len(shown)
+
+
+@pytest.mark.parametrize("name", registry.families())
 def test_families_are_as_documented(name):
-    family = registry.get(name)
-    text = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
-    section = text.partition(f"\n### {name}\n")[2].partition("\n### ")[0]
-    rows = [
-        (f"`{p.name}`", p.unit, f"{p.default:g}", span(p.train), span(p.wide), p.bounds, p.note)
-        for p in family.parameters
+    family, text = registry.get(name), family_page(name)
+    assert text.startswith(f"# {name}\n")
+    shown = cells(family_page(name, "Parameters"))
+    assert shown[: len(shown) - any(p.distractor for p in family.parameters)] == [
+        parameter_row(p) for p in family.parameters if not p.distractor
     ]
-    lines = [line for line in section.splitlines() if line.startswith("| `")]
-    assert lines == [f"| {' | '.join(row)} |" for row in rows]
-    held_out = ", ".join(f"`{key}` {' and '.join(map(span, ends))}" for key, ends in family.held_out.items())
-    solved = "" if family.solved is None else f"; solved at {family.solved:g}"
-    for said in (f"`{family.env_id}`", f"{family.max_episode_steps} steps{solved}.", f"split: {held_out}."):
-        assert said in section
+    assert [row[0] for row in shown] == grouped_names(family)
+    facts = dict(cells(text.partition("\n## Parameters\n")[0]))
+    assert facts["single environment"] == f"`{family.env_id}`"
+    assert facts["source of the physics"] == family.source
+    assert facts["observations"] == str(family.observation_space.shape)
+    space = family.action_space
+    assert facts["actions"].startswith(f"continuous {space.shape}, " if space.shape else f"{space.n}, discrete")
+    solved = "" if family.solved is None else f"; solved at a return of {family.solved:g}"
+    assert facts["episode"] == f"{family.max_episode_steps} steps at most{solved}"
+    extra = registry.extra(name)
+    assert (f"`pip install 'hyperrl[{extra}]'`" in facts["simulator"]) if extra else facts["simulator"] == "PyTorch"
+    splits = family_page(name, "Splits")
+    assert f"held-out splits: {', '.join(family.splits)}\n" in splits
+    held_out = ", ".join(f"{key} {' and '.join(map(span, ends))}" for key, ends in family.held_out.items())
+    assert f"- combination split: {held_out or 'none'}" in splits
+    assert all(f"- {split}: {len(rows)} fixed variants" in splits for split, rows in family.fixed.items())
+    assert ("- drifting" in splits) == bool(family.drift)
+
+
+@pytest.mark.parametrize("name", registry.families())
+def test_settings_are_as_documented(name):
+    defaults = asdict(Config(""))
+    shown = {row[0].strip("`"): row[1:] for row in cells(family_page(name, "Settings"))}
+    given = {key: value for key, value in registry.get(name).training.items() if value != defaults[key]}
+    assert shown.keys() == given.keys(), "written anew by python benchmarks/family_pages.py"
+    for key, value in given.items():
+        for text, number in zip(shown[key], (value, defaults[key]), strict=True):
+            assert tuple(map(float, text.replace(",", "").split())) == tuple(np.atleast_1d(number))
+
+
+def audit_verdicts(name):
+    section = family_page(name, "What the audit says")
+    return section, {row[0]: row[-1] for row in cells(section)}
+
+
+@pytest.mark.parametrize("name", registry.families())
+def test_the_audit_on_a_page_names_every_parameter_and_passes(name):
+    family = registry.get(name)
+    section, verdicts = audit_verdicts(name)
+    assert list(verdicts) == grouped_names(family)
+    assert f"\n`hyperrl audit {name}` tried " in section
+    assert "\nIt passes." in section
+    passing = {"acts", "acts, in rare states", "acts only at reset", "distractor, no effect"}
+    assert set(verdicts.values()) <= passing
+
+
+@pytest.mark.parametrize("name", [name for name in registry.families() if not registry.extra(name)])
+def test_the_audit_says_what_is_documented(name):
+    family, found = registry.get(name), audit(registry.get(name))
+    section, verdicts = audit_verdicts(name)
+    for p in family.parameters:
+        effect = found.parameters[p.name]
+        said = (
+            "acts only at reset" if effect.acts_only_at_reset else ["acts", "acts, in rare states"][not effect.states]
+        )
+        if p.distractor:
+            assert verdicts[grouped_names(family)[-1]] == "distractor, no effect"
+        else:
+            assert verdicts[f"`{p.name}`"] == said
+    assert section.count(" act as one: ") == len(found.pairs)
+
+
+@pytest.mark.parametrize("name", registry.families())
+def test_pictures_are_small_and_show_variants_of_the_family(name, strips):
+    with Image.open(ROOT / "docs" / "pictures" / "families" / f"{name}.png") as picture:
+        assert picture.width >= 400
+        assert np.ptp(np.asarray(picture.convert("L"))) > 100
+    assert (ROOT / "docs" / "pictures" / "families" / f"{name}.png").stat().st_size <= 60_000
+    assert f"](../pictures/families/{name}.png)" in family_page(name)
+    family, strip = registry.get(name), strips[name]
+    assert 3 <= len(strip.variants) == len(strip.seeds) <= 5
+    low, high = family.box("wide")
+    table_TP = family.table(strip.variants)
+    assert ((table_TP >= low) & (table_TP <= high)).all()
+
+
+@pytest.fixture
+def strips(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    yield importlib.import_module("family_pictures").STRIPS
+    sys.modules.pop("family_pictures")
+
+
+def test_what_is_written_by_hand_survives(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    pages = importlib.import_module("family_pages")
+    text = family_page("point")
+    again = pages.replaced(text, "anew")
+    before, after = text.partition(pages.BEGIN)[0], text.partition(pages.END)[2]
+    assert "drag" in after
+    assert again == f"{before}{pages.BEGIN}\n\nanew\n\n{pages.END}{after}"
+    for name in ("family_pages", "family_pictures"):
+        monkeypatch.delitem(sys.modules, name)
 
 
 def test_hooks_name_programs_of_the_virtual_environment_only():

@@ -297,3 +297,19 @@ def test_learning_matches_sb3s_own_vector_environment():
     assert expert.ep_info_buffer[0].keys() == own.ep_info_buffer[0].keys()
     lengths = [episode["l"] for episode in expert.ep_info_buffer]
     assert 5 < np.mean(lengths) < 60
+
+
+def test_an_expert_of_other_physics_is_none(tmp_path, monkeypatch):
+    family = short(50)
+    monkeypatch.setattr(experts, "resolve", lambda reference: family)
+    monkeypatch.setattr(experts, "_train_all", lambda jobs, workers: [experts._train(job) for job in jobs])
+    table_TP = family.table([{}])
+    (first,) = experts.train_experts("any", table_TP, tmp_path, overrides=TINY)
+    heavier = short(
+        50, step=lambda state, action, p: CARTPOLE.step(state, action, {**p, "masscart": 1.2 * p["masscart"]})
+    )
+    assert experts.cached_experts(family, table_TP, tmp_path, overrides=TINY) == [first]
+    assert experts.cached_experts(heavier, table_TP, tmp_path, overrides=TINY) == [None]
+    monkeypatch.setattr(experts, "resolve", lambda reference: heavier)
+    (second,) = experts.train_experts("any", table_TP, tmp_path, overrides=TINY)
+    assert second["glimpse"] != first["glimpse"]
