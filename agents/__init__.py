@@ -1,7 +1,7 @@
 """Networks and losses.
 
 Arms answer two calls: ``generate(context_TC) -> weights_TD``, and
-``forward(weights_TD, obs_TNO) -> (distribution, value_TN)``.
+``forward(weights_TD, obs_TNO) -> (distribution, value_TN)``. ``plain(weights_1D)`` takes one variant out of its arm.
 """
 
 from __future__ import annotations
@@ -33,3 +33,11 @@ class Agent(Protocol):
 
     def __call__(self, weights_TD: Tensor, obs_TNO: Tensor) -> tuple[Distribution, Tensor]:
         """Distribution over actions (T, N) or (T, N, A), and values (T, N) in units of return."""
+
+    def plain(self, weights_1D: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """What ``__call__`` does for one variant, as ordinary networks: those that a file can hold.
+
+        Returns:
+            Policy and value network, ``[weight (H, I), bias (H,), ...]`` from normalised observations to outputs and to
+            values in the normaliser's scale; continuous actions add their log deviations (A,) to the policy's.
+        """

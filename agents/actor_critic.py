@@ -67,6 +67,8 @@ class Normaliser(nn.Module):
     the mean over updates of the variance within each: returns that drift as a policy learns leave it alone.
     """
 
+    limit = 10.0
+    """Deviations from the mean at which an observation is clipped, as by SB3's VecNormalize."""
     mean: Tensor
     var: Tensor
     count: Tensor
@@ -80,8 +82,13 @@ class Normaliser(nn.Module):
         self.register_buffer("return_var", torch.ones(()))
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Observations (..., O) with mean 0 and variance 1, clipped to +-10 as by SB3's VecNormalize."""
-        return ((obs - self.mean) * (self.var + 1e-8).rsqrt()).clamp(-10, 10)
+        """Observations (..., O) with mean 0 and variance 1, clipped."""
+        return ((obs - self.mean) * self.scale).clamp(-self.limit, self.limit)
+
+    @property
+    def scale(self) -> Tensor:
+        """What an observation's distance from the mean is multiplied by (O,)."""
+        return (self.var + 1e-8).rsqrt()
 
     @property
     def value_scale(self) -> Tensor:

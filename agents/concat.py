@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -34,3 +36,12 @@ class ConcatAgent(nn.Module):
         output = shared_mlp(policy, x, self.spec.activation)
         value_TN = shared_mlp(list(self.value), x, self.spec.activation).squeeze(2) * self.normaliser.value_scale
         return action_distribution(self.spec, output, log_std), value_TN
+
+    def plain(self, weights_1D: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Policy and value network for one variant: its context is constant, and so part of the first biases."""
+        return self._absorb(self.policy, weights_1D[0]), self._absorb(self.value, weights_1D[0])
+
+    def _absorb(self, layers: Iterable[Tensor], context_C: Tensor) -> list[Tensor]:
+        weight, bias, *rest = layers
+        obs = self.spec.observation
+        return [weight[:, :obs], bias + weight[:, obs:] @ context_C, *rest]

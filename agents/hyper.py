@@ -27,11 +27,18 @@ class HyperAgent(nn.Module):
 
     def forward(self, weights_TD: Tensor, obs_TNO: Tensor) -> tuple[Distribution, Tensor]:
         """Distribution over actions, and values (T, N) in units of return."""
-        size = self.policy.head.out_features
-        policy = self.policy.split(weights_TD[:, :size])
-        value = self.value.split(weights_TD[:, size:])
+        policy, value = self._split(weights_TD)
         log_std = None if self.spec.discrete else policy.pop().unsqueeze(1)
         x_TNO = self.normaliser(obs_TNO)
         output = grouped_mlp(policy, x_TNO, self.spec.activation)
         value_TN = grouped_mlp(value, x_TNO, self.spec.activation).squeeze(2) * self.normaliser.value_scale
         return action_distribution(self.spec, output, log_std), value_TN
+
+    def plain(self, weights_1D: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """One variant's policy and value network, as they were written."""
+        policy, value = self._split(weights_1D)
+        return [layer[0] for layer in policy], [layer[0] for layer in value]
+
+    def _split(self, weights_TD: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        size = self.policy.head.out_features
+        return self.policy.split(weights_TD[:, :size]), self.value.split(weights_TD[:, size:])

@@ -333,7 +333,7 @@ def play(family: Family, variant: Variant, strip: Strip, seed: int) -> tuple[np.
         if strip.trail and step % strip.trail == 0:
             frames.append(np.asarray(env.render()))
     last = np.asarray(env.render())
-    now = env.get_wrapper_attr("parameters") if family.drift else variant
+    now = env.get_wrapper_attr("context") if family.drift else variant
     env.close()
     outcome = f"ended after {step} steps: {total:.3g}" if terminated else f"return {total:.3g}"
     last = with_trail(last, frames) if frames else last

@@ -8,15 +8,15 @@ nothing but ``Family.vector``: its state need not be settable.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 import torch
 
-from hyperrl.envs.errors import InputError
 from hyperrl.envs.family import Family, Parameter
 from hyperrl.envs.physics import PhysicsFamily
 from hyperrl.envs.vector import VariantVectorEnv
@@ -35,7 +35,7 @@ class Effect:
 
     next_state: float
     """Median over states of the largest change of the next observation, in standard deviations of that entry over
-    the states visited."""
+    the states visited. Of what acts only at a reset this and the next three are of the first step after one."""
     reward: float
     """Mean over states of the absolute change of the reward."""
     termination: float
@@ -126,7 +126,9 @@ def audit(family: Family, progress: Report | None = None) -> Audit:
         progress: called with the share done, in [0, 1], now and then.
     """
     report = progress or (lambda share: None)
-    family = _still(family)
+    family = family.in_process()
+    if family.drift:
+        family = replace(family, drift={})
     budget = _BATCHED if isinstance(family, PhysicsFamily) and not family.simulated else _SIMULATED
     if len(family.parameters) > 20:
         budget = budget._replace(values=2)
@@ -144,7 +146,7 @@ def audit(family: Family, progress: Report | None = None) -> Audit:
             probe.part(seed, prefix, budget.follow)
     probe.restart(0, budget.stretch)
 
-    idle = [p for p in family.parameters if not (p.distractor or probe.moved[p.name] or p.name in probe.only_at_reset)]
+    idle = [p for p in family.parameters if not (p.distractor or probe.moved[p.name])]
     if idle:
         last = family.max_episode_steps - budget.follow
         longer = [prefix for prefix in _LONGER if prefix < last]
@@ -172,30 +174,6 @@ def audit(family: Family, progress: Report | None = None) -> Audit:
         deterministic,
         tuple(name for name in family.names if name in probe.not_finite),
     )
-
-
-def _still(family: Family) -> Family:
-    """The family without drift, in this process."""
-    changes: dict[str, Any] = {"drift": {}} if family.drift else {}
-    if getattr(family, "vectorization", "sync") != "sync":
-        changes["vectorization"] = "sync"
-    return replace(family, **changes) if changes else family
-
-
-def _refused(env: VariantVectorEnv[Any], altered_TP: np.ndarray, names: Iterable[str]) -> set[str]:
-    """Parameters that the environment does not let change within an episode; it is left as it was."""
-    before_TP, refused = env.variants_TP.clone(), set()
-    for name in names:
-        column = env.family.names.index(name)
-        alone_TP = before_TP.clone()
-        alone_TP[:, column] = torch.as_tensor(altered_TP[:, column])
-        try:
-            env.change(alone_TP)
-        except InputError:
-            refused.add(name)
-        else:
-            env.change(before_TP)
-    return refused
 
 
 def _values(parameter: Parameter, count: int) -> np.ndarray:
@@ -280,9 +258,6 @@ class _Probe:
         self.base_TP = np.repeat(bases_BP, self.shape[1], axis=0)
         self.altered_TP = altered_BRP.reshape(self.base_TP.shape)
         self.env = family.vector(self.base_TP, copies, dtype=torch.float64)
-        self.only_at_reset = _refused(self.env, self.altered_TP, self.rows)
-        fixed_P = [name in self.only_at_reset for name in family.names]
-        self.within_TP = np.where(fixed_P, self.base_TP, self.altered_TP)
         self.moved = dict.fromkeys(self.rows, False)
         self.moved_from_reset = dict.fromkeys(self.rows, False)
         self.not_finite: set[str] = set()
@@ -291,6 +266,7 @@ class _Probe:
         self.stepped: Callable[[], None] = lambda: None
         self._visited: list[np.ndarray] = []
         self._measured: list[tuple[np.ndarray, ...]] = []
+        self._measured_from_reset: list[tuple[np.ndarray, ...]] = []
         self._at_reset: list[np.ndarray] = []
 
     def _grouped(self, array_T: np.ndarray) -> np.ndarray:
@@ -346,8 +322,18 @@ class _Probe:
                 break
         return elsewhere
 
+    def _measure(
+        self, step: _Step, steps: Iterator[_Step], alive_TE: np.ndarray, moved: dict[str, bool]
+    ) -> tuple[np.ndarray, ...]:
+        """What one step changes at N states, and whether those that follow it end elsewhere: each (R, N, ...)."""
+        states_BE = self._grouped(alive_TE)[:, 0].copy()
+        obs, reward, _, differs = self._compare(step)
+        elsewhere = self._follow(itertools.chain([step], steps), alive_TE, moved)
+        # base and copy become one axis of states
+        return tuple(np.swapaxes(change, 0, 1)[:, states_BE] for change in (obs, reward, elsewhere, differs))
+
     def part(self, seed: int, prefix: int, follow: int) -> None:
-        """Part after a prefix under equal parameters: one step that is measured, and some that are watched."""
+        """Part after a prefix under equal parameters, measure one step, and watch some after it."""
         _change(self.env, self.base_TP)
         _start(self.env, seed)
         alive_TE = np.ones((self.env.num_variants, self.copies), dtype=bool)
@@ -359,20 +345,15 @@ class _Probe:
             if not alive_TE.any():
                 return
         alive_BE = self._grouped(alive_TE)[:, 0]
-        _change(self.env, self.within_TP)
+        self.count += int(alive_BE.sum())
+        _change(self.env, self.altered_TP)
         steps = _play(self.env, actions[prefix:])
         step = next(steps)
-        self.count += int(alive_BE.sum())
         self._see(step, alive_TE)
-        states_BE = alive_BE.copy()
-        obs, reward, _, differs = self._compare(step)
-        elsewhere = self._follow(itertools.chain([step], steps), alive_TE, self.moved)
-        # base and copy become one axis of states: (R, N, ...)
-        measured = (obs, reward, elsewhere, differs)
-        self._measured.append(tuple(np.swapaxes(change, 0, 1)[:, states_BE] for change in measured))
+        self._measured.append(self._measure(step, steps, alive_TE, self.moved))
 
     def restart(self, seed: int, steps: int) -> None:
-        """Part before a reset, and watch a stretch after it."""
+        """Part before a reset, measure the first step after it, and watch a stretch."""
         env = self.family.vector(self.altered_TP, self.copies, dtype=torch.float64)
         start = self._grouped(_start(env, seed))
         differs = _differs(start, start[:, :1], _largest(start, axis=(0, 1, 2)))
@@ -380,7 +361,8 @@ class _Probe:
             self.moved_from_reset[name] |= bool(differs[:, rows].any())
         self._at_reset.append(np.swapaxes(start - start[:, :1], 0, 1).reshape(self.shape[1], -1, start.shape[-1]))
         alive_TE = np.ones((env.num_variants, self.copies), dtype=bool)
-        self._follow(_play(env, _actions(self.family, steps, self.copies, seed)), alive_TE, self.moved_from_reset)
+        stretch = _play(env, _actions(self.family, steps, self.copies, seed))
+        self._measured_from_reset.append(self._measure(next(stretch), stretch, alive_TE, self.moved_from_reset))
         env.close()
 
     def acts(self, parameter: Parameter) -> bool:
@@ -393,8 +375,10 @@ class _Probe:
         deviation = visited.std(axis=0)
         largest = _largest(visited, 0)
         deviation = np.where(deviation > TOLERANCE * largest, deviation, np.where(largest > 0, largest, 1))
+        only_at_reset = self.moved_from_reset[parameter.name] and not self.moved[parameter.name]
+        rounds = self._measured_from_reset if only_at_reset else self._measured
         obs, reward, ends, differs = (
-            np.concatenate([measured[i][rows] for measured in self._measured], axis=1) for i in range(4)
+            np.concatenate([measured[i][rows] for measured in rounds], axis=1) for i in range(4)
         )
         reset = np.concatenate([change[rows] for change in self._at_reset], axis=1)
 
@@ -408,7 +392,7 @@ class _Probe:
             states=float(differs.mean(axis=1).max()),
             reset=size(reset),
             acts=self.acts(parameter),
-            acts_only_at_reset=self.moved_from_reset[parameter.name] and not self.moved[parameter.name],
+            acts_only_at_reset=only_at_reset,
             distractor=parameter.distractor,
         )
 
@@ -471,8 +455,18 @@ def _law(
     if constant(factor_B[known], -1):
         return "difference", f"{a} - {b}"
     if len(powers_B) > 1 and constant(powers_B, float(powers_B.mean())):
-        return "combination", f"{a}^{powers_B.mean():.3g} * {b}"
+        return "combination", _power_law(a, b, float(powers_B.mean()), near)
     return "combination", ""
+
+
+def _power_law(a: str, b: str, power: float, near: float) -> str:
+    """``a`` to a power times ``b`` as a formula: in small whole powers, where there are any near."""
+    share = Fraction(power).limit_denominator(4)
+    top, bottom = abs(share.numerator), share.denominator
+    if not 0 < top <= 4 or abs(power - share) > near * abs(share):
+        return f"{a}^{power:.3g} * {b}"
+    raised = [name if whole == 1 else f"{name}^{whole}" for name, whole in ((a, top), (b, bottom))]
+    return f"{raised[0]} {'*' if power > 0 else '/'} {raised[1]}"
 
 
 def _sensitivities(
@@ -517,8 +511,6 @@ def _sensitivities(
     follow(env, _actions(family, steps, budget.copies, 200), everyone)
     env.close()
     within = family.vector(base_TP, budget.copies, dtype=torch.float64)
-    refused = _refused(within, ends_TP, [p.name for p in parameters])
-    ends_TP = np.where([name in refused for name in family.names], base_TP, ends_TP)
     for seed, prefix in enumerate(budget.prefixes[1:], 201):
         _change(within, base_TP)
         _start(within, seed)

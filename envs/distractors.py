@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hyperrl.envs.errors import InputError
+from hyperrl.envs.errors import InputError, number
 from hyperrl.envs.family import Family, Parameter
 from hyperrl.envs.physics import PhysicsFamily
 
@@ -40,8 +40,10 @@ def distractors(
     Raises:
         InputError: ``k`` is below 1, a value is not finite, or the family has distractors of that name already.
     """
-    if k < 1:
-        raise InputError(f"k={k}: must be 1 or more distractors; use the family itself for none")
+    count = number("k", k)
+    if count < 1 or count % 1:
+        raise InputError(f"k={k}: must be 1 or more distractors, a whole number; use the family itself for none")
+    k = int(count)
     added = tuple(
         Parameter(
             f"distractor_{i}",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from hyperrl.envs.errors import InputError
+from hyperrl.envs.errors import InputError, number
 
 if TYPE_CHECKING:
     from hyperrl.envs.family import Family, Parameter
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Walk:
-    """A random walk: every step adds a normal draw, reflected at the ends of the training range.
+    """A random walk: every step adds a normal draw, reflected at the ends of the training range, and at its gap.
 
-    A variant that starts outside the training range walks between its start and the range's far end.
+    A variant that starts outside the training range walks between its start and the range's far end. Where there is a
+    gap, a value keeps its start's sign; a parameter without room there, such as a direction of -1 or 1, stands still.
 
     Raises:
         InputError: the deviation is not above 0 and at most 1.
@@ -29,6 +30,7 @@ class Walk:
     """Of one step, in half-ranges of the parameter's training range."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "deviation", number("drift", self.deviation))
         if not 0 < self.deviation <= 1:
             raise InputError(
                 f"drift={self.deviation}: must be above 0 and at most 1 half-range a step; 0.01 is a slow one"
@@ -43,6 +45,9 @@ class Walk:
         if parameter.period:
             return low + (walked_T - low) % parameter.period
         low_T, high_T = start_T.clamp(max=low), start_T.clamp(min=high)
+        if parameter.gap:
+            low_T = torch.where(start_T < 0, low_T, start_T.clamp(max=parameter.gap))
+            high_T = torch.where(start_T < 0, start_T.clamp(min=-parameter.gap), high_T)
         reflected_T = torch.where(walked_T < low_T, 2 * low_T - walked_T, walked_T)
         reflected_T = torch.where(reflected_T > high_T, 2 * high_T - reflected_T, reflected_T)
         return reflected_T.clamp(low_T, high_T)
@@ -50,10 +55,21 @@ class Walk:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A function of the start and of the steps since: ``Schedule(lambda start, step: start * 0.999**step)``."""
+    """A function of the start and of the steps since: ``Schedule(lambda start, step: start * 0.999**step)``.
+
+    Steps count from 0 to ``max_episode_steps - 1`` and then from 0 again, whenever copies start anew meanwhile: what
+    ``Family.check`` tries is all that is ever played.
+
+    Raises:
+        InputError: it is no function.
+    """
 
     function: Callable[[Tensor, Tensor], Tensor]
     """(values (T,) at the start, steps (T,) since then) -> values (T,), within the parameter's bounds."""
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise InputError(f"drift={self.function!r}: must be a function (start, step) -> values")
 
     def __call__(
         self, now_T: Tensor, start_T: Tensor, step_T: Tensor, normal_T: Tensor, parameter: Parameter
@@ -73,10 +89,10 @@ def drifted(family: Family, now_TP: Tensor, start_TP: Tensor, step_T: Tensor, no
         family: whose ``drift`` says what changes.
         now_TP: parameters now.
         start_TP: parameters that the drift began with.
-        step_T: steps since then, the coming one included.
+        step_T: steps since then, the coming one included; schedules begin anew every ``max_episode_steps``.
         normal_TP: standard normal draws.
     """
-    columns, step_T = list(now_TP.unbind(1)), step_T.to(now_TP.dtype)
+    columns, step_T = list(now_TP.unbind(1)), (step_T % family.max_episode_steps).to(now_TP.dtype)
     for name, change in family.drift.items():
         i = family.names.index(name)
         columns[i] = change(now_TP[:, i], start_TP[:, i], step_T, normal_TP[:, i], family[name])
@@ -84,14 +100,17 @@ def drifted(family: Family, now_TP: Tensor, start_TP: Tensor, step_T: Tensor, no
 
 
 def walking(family: Family, deviation: float) -> Family:
-    """The family with every parameter on a random walk, a deviation of 0: none of them.
+    """The family with every parameter that can drift on a random walk, a deviation of 0: none of them.
 
     Args:
         family: any family; what it says of its own drift is left out.
         deviation: of one step, in half-ranges of each parameter's training range.
 
     Raises:
-        InputError: the deviation is below 0 or above 1.
+        InputError: the deviation is below 0 or above 1, or no parameter can drift.
     """
-    moving = [parameter.name for parameter in family.parameters if not parameter.distractor]
-    return replace(family, drift={name: Walk(deviation) for name in moving} if deviation else {})
+    if deviation and not family.changeable:
+        raise InputError(
+            f"drift={deviation}: no parameter of family {family.name!r} can change within an episode; leave drift out"
+        )
+    return replace(family, drift={name: Walk(deviation) for name in family.changeable} if deviation else {})

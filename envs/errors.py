@@ -1,5 +1,24 @@
 """The one error that is the user's to mend."""
 
+from typing import Any
+
 
 class InputError(ValueError):
     """A user's mistake, said in one line that names the value, the bound and the remedy."""
+
+
+def number(what: str, value: Any) -> float:
+    """A value as a float.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{what}={value!r}: must be a number") from None
+
+
+def one_line(error: BaseException) -> str:
+    """Kind and message of an error, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from keyword import iskeyword
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperrl.envs.drift import Drift
-from hyperrl.envs.errors import InputError
+from hyperrl.envs.drift import Drift, Schedule, Walk
+from hyperrl.envs.errors import InputError, number, one_line
 
 if TYPE_CHECKING:
     from hyperrl.envs.vector import VariantVectorEnv
@@ -24,14 +25,18 @@ Values = Mapping[str, Tensor]
 
 SPLITS = ("train", "validation", "interpolation", "extrapolation", "combination")
 
+_RESERVED = ("self", "family", "render_mode", "id", "max_episode_steps", "disable_env_checker")
+"""Keywords that stand beside the parameters' in ``single`` and ``gymnasium.make``."""
+
 
 @dataclass(frozen=True)
 class Parameter:
     """One physical or reward number of a task.
 
     Raises:
-        InputError: a range is not two numbers, the ranges are not nested as ``train`` within ``wide`` within
-            ``bounds``, or the default lies outside ``bounds``.
+        InputError: the name cannot be a keyword argument; a range is not two numbers, or ``bounds`` no interval; the
+            ranges are not nested as ``train`` within ``wide`` within ``bounds``; the default lies outside ``bounds``;
+            or ``gap`` or ``period`` do not fit ``train``.
     """
 
     name: str
@@ -57,28 +62,36 @@ class Parameter:
     """Declared to have no effect. Splits held out from training hold it at its default; it may train on one value."""
 
     def __post_init__(self) -> None:
+        who, taken = f"parameter {self.name!r}", ", ".join(_RESERVED)
+        free = isinstance(self.name, str) and self.name.isidentifier() and not iskeyword(self.name)
+        if not free or self.name in _RESERVED:
+            raise InputError(f"{who}: the name must be a Python identifier, no keyword of Python, and none of {taken}")
         for name in ("train", "wide"):
-            ends = _ends(f"parameter {self.name!r}: {name}", getattr(self, name))
-            object.__setattr__(self, name, ends)
+            object.__setattr__(self, name, _ends(f"{who}: {name}", getattr(self, name)))
+        for name in ("default", "gap", "period"):
+            object.__setattr__(self, name, number(f"{who}: {name}", getattr(self, name)))
         try:
-            object.__setattr__(self, "default", float(self.default))
-        except (TypeError, ValueError):
-            raise InputError(f"parameter {self.name!r}: default {self.default!r} must be a number") from None
-        low, high = self.limits
+            low, high = self.limits
+        except (AttributeError, TypeError, ValueError):
+            low, high = math.nan, math.nan
+        if not low < high or self.bounds[0] not in "([" or self.bounds[-1] not in ")]":
+            raise InputError(f"{who}: bounds={self.bounds!r}: must be an interval, as in '(0, 10]'")
         nested = low <= self.wide[0] <= self.train[0] <= self.train[1] <= self.wide[1] <= high
-        if not (self.name.isidentifier() and nested and (self.train[0] < self.train[1] or self.distractor)):
+        if not (nested and (self.train[0] < self.train[1] or self.distractor)):
             raise InputError(
-                f"parameter {self.name!r}: train {_span(self.train)} must lie within wide {_span(self.wide)}, "
+                f"{who}: train {_span(self.train)} must lie within wide {_span(self.wide)}, "
                 f"and wide within {self.bounds}; mend the ranges"
             )
         for value in (self.default, *self.train, *self.wide):
             if not self.admits(value):
-                raise InputError(f"parameter {self.name!r}: {value:g} must be within {self.bounds}")
-        if self.gap and not -self.train[0] >= self.gap <= self.train[1]:
+                raise InputError(f"{who}: {value:g} must be within {self.bounds}")
+        if self.gap and not (0 < self.gap <= -self.train[0] and self.gap <= self.train[1]):
             raise InputError(
-                f"parameter {self.name!r}: gap={self.gap:g} must leave values of both signs within train "
-                f"{_span(self.train)}; make it smaller"
+                f"{who}: gap={self.gap:g} must be above 0, and leave values of both signs within train "
+                f"{_span(self.train)}; mend it"
             )
+        if self.period and not self.train[1] - self.train[0] <= self.period < math.inf:
+            raise InputError(f"{who}: period={self.period:g} must be at least as long as train {_span(self.train)}")
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -113,6 +126,22 @@ class Parameter:
             features.append(_scale(value_T.abs().log(), math.log(abs(low)), math.log(abs(high))))
             features.append(_scale(1 / value_T, 1 / low, 1 / high))
         return features
+
+    def coordinate(self, value_T: Tensor) -> Tensor:
+        """Values (T,) as numbers within [-1, 1] over the training range, or as angles in radians; see ``decode``."""
+        return value_T * (2 * math.pi / self.period) if self.period else _scale(value_T, *self.train)
+
+    @property
+    def unit_coordinate(self) -> float:
+        """How much of the parameter one of its coordinate is."""
+        return self.period / (2 * math.pi) if self.period else (self.train[1] - self.train[0]) / 2
+
+    def decode(self, coordinate_T: Tensor) -> Tensor:
+        """Coordinates (T,) as values (T,): angles within the turn that begins at ``train``, others within ``wide``."""
+        low, high = self.train
+        if self.period:
+            return low + (coordinate_T * (self.period / (2 * math.pi)) - low) % self.period
+        return ((low + high) / 2 + (high - low) / 2 * coordinate_T).clamp(*self.wide)
 
     def place(self, unit: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
         """Carry uniform draws in [0, 1) to the range ``ends``, around the gap."""
@@ -180,7 +209,8 @@ class Family:
     """Splits that are lists of variants (n, P) instead of draws from the ranges: published grids."""
     drift: Drift = field(default_factory=dict)
     """Parameters that change within an episode, each with a ``Walk`` or a ``Schedule``; none by default. All copies
-    of a variant drift together, from its parameters on, whichever of them start anew meanwhile."""
+    of a variant drift together, from its parameters on, whichever of them start anew meanwhile: walks go on, schedules
+    begin anew every ``max_episode_steps`` steps. In a single environment both begin anew with every episode."""
     env_id: str = ""
     """Id of the registered single environment."""
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -193,12 +223,13 @@ class Family:
     """Where the physics comes from."""
 
     def __post_init__(self) -> None:
-        names = [parameter.name for parameter in self.parameters]
-        if not names or len(set(names)) != len(names):
-            raise InputError(f"family {self.name!r}: needs one or more parameters with different names, got {names}")
-        if int(self.max_episode_steps) < 1:
-            raise InputError(f"family {self.name!r}: max_episode_steps={self.max_episode_steps} must be 1 or more")
-        object.__setattr__(self, "max_episode_steps", int(self.max_episode_steps))
+        self._check_parameters()
+        names, steps = self.names, number(f"family {self.name!r}: max_episode_steps", self.max_episode_steps)
+        if not steps >= 1 or steps % 1:
+            raise InputError(
+                f"family {self.name!r}: max_episode_steps={self.max_episode_steps} must be 1 or more, a whole number"
+            )
+        object.__setattr__(self, "max_episode_steps", int(steps))
         held_out = {
             name: _intervals(f"family {self.name!r}: held_out {name}", given) for name, given in self.held_out.items()
         }
@@ -219,10 +250,20 @@ class Family:
                     f"family {self.name!r}: fixed {split!r} of shape {np.shape(rows)} must be a split's name and "
                     f"variants (n, {len(names)}) with n >= 1; choose from {', '.join(SPLITS)}"
                 )
-        for name in self.drift:
+        for name, change in self.drift.items():
             self[name]
+            if not isinstance(change, Walk | Schedule):
+                raise InputError(f"family {self.name!r}: drift of {name!r} is {change!r}; must be a Walk or a Schedule")
         for name in ("held_out", "fixed", "drift", "training", "expert"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def _check_parameters(self) -> None:
+        if not isinstance(self.parameters, list | tuple) or not all(isinstance(p, Parameter) for p in self.parameters):
+            raise InputError(f"family {self.name!r}: parameters={self.parameters!r}: must be a tuple of Parameter")
+        object.__setattr__(self, "parameters", tuple(self.parameters))
+        if not self.parameters or len(set(self.names)) != len(self.names):
+            names = list(self.names)
+            raise InputError(f"family {self.name!r}: needs one or more parameters with different names, got {names}")
 
     def __getitem__(self, name: str) -> Parameter:
         for parameter in self.parameters:
@@ -243,6 +284,11 @@ class Family:
     def names(self) -> tuple[str, ...]:
         """Parameter names in the order of the columns of (T, P)."""
         return tuple(parameter.name for parameter in self.parameters)
+
+    @property
+    def changeable(self) -> tuple[str, ...]:
+        """Names of the parameters that act and may change within an episode."""
+        return tuple(parameter.name for parameter in self.parameters if not parameter.distractor)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -405,12 +451,16 @@ class Family:
         raise NotImplementedError
 
     def single(self, render_mode: str | None = None, **parameters: float) -> gymnasium.Env:
-        """One variant as an ordinary environment, parameters in SI units, without the time limit.
+        """One variant as an ordinary environment, parameters in SI units; see ``hyperrl.envs.single``.
 
         Raises:
             InputError: as ``variant``, or a render mode that the task has not.
         """
         raise NotImplementedError
+
+    def in_process(self) -> Family:
+        """The same family, stepped in this process whatever it says: so that judging many variants starts none."""
+        return self
 
     @property
     def context_size(self) -> int:
@@ -426,11 +476,27 @@ class Family:
         ]
         return torch.stack(features, dim=1)
 
+    @property
+    def inferable(self) -> tuple[int, ...]:
+        """Columns of (T, P) that transitions can tell: all but distractors."""
+        return tuple(i for i, parameter in enumerate(self.parameters) if not parameter.distractor)
+
+    def coordinates(self, variants_TP: Tensor) -> Tensor:
+        """Variants (T, P) as one number (T, Z) for each inferable parameter; see ``Parameter.coordinate``."""
+        return torch.stack([self.parameters[i].coordinate(variants_TP[:, i]) for i in self.inferable], dim=1)
+
+    def decode(self, coordinates_TZ: Tensor) -> Tensor:
+        """Coordinates (T, Z) as variants (T, P), distractors in the middle of their training range."""
+        columns = [torch.full_like(coordinates_TZ[:, 0], sum(parameter.train) / 2) for parameter in self.parameters]
+        for i, coordinate_T in zip(self.inferable, coordinates_TZ.unbind(1), strict=True):
+            columns[i] = self.parameters[i].decode(coordinate_T)
+        return torch.stack(columns, dim=1)
+
     def check(self) -> None:
-        """Try what a user may have declared wrongly: the spaces here, the simulation in subclasses.
+        """Try what a user may have declared wrongly: spaces and drift here, the simulation in subclasses.
 
         Raises:
-            InputError: a space is of another kind, or the simulation fails.
+            InputError: a space is of another kind, drift fails or leaves the bounds, or the simulation fails.
         """
         space = self.action_space
         if not (isinstance(self.observation_space, gymnasium.spaces.Box) and len(self.observation_space.shape) == 1):
@@ -438,12 +504,25 @@ class Family:
         discrete = isinstance(space, gymnasium.spaces.Discrete) and space.start == 0
         if not (discrete or (isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1)):
             raise InputError(f"family {self.name!r}: action_space must be a Box of shape (A,), or a Discrete from 0")
-        steps = torch.arange(self.max_episode_steps)
+        step_T = torch.arange(self.max_episode_steps) * 1.0
         for name, change in self.drift.items():
             for value in self[name].train:
-                values = change(steps * 0.0 + value, steps * 0.0 + value, steps, steps * 0.0, self[name])
-                for drifting in (values.min(), values.max()):
-                    self._checked(name, float(drifting))
+                start_T = torch.full_like(step_T, value)
+                try:
+                    after_T = change(start_T, start_T, step_T, step_T * 0, self[name])
+                except Exception as error:
+                    raise InputError(
+                        f"family {self.name!r}: drift of {name!r} raised {one_line(error)}; a Schedule's "
+                        "function takes (start (T,), step (T,))"
+                    ) from None
+                if not isinstance(after_T, Tensor) or after_T.shape != step_T.shape:
+                    got = tuple(after_T.shape) if isinstance(after_T, Tensor) else type(after_T).__name__
+                    raise InputError(
+                        f"family {self.name!r}: drift of {name!r} must answer with a tensor (T,) = "
+                        f"{tuple(step_T.shape)}; got {got}"
+                    )
+                for end in (after_T.min(), after_T.max()):
+                    self._checked(name, float(end))
 
     def values(self, variants_TP: Tensor) -> dict[str, Tensor]:
         """Variants (T, P) as what the physics takes: one tensor (T, 1) a parameter."""

@@ -16,11 +16,13 @@ from typing import Any, SupportsFloat, cast
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
-from hyperrl.envs.errors import InputError
+from hyperrl.envs.errors import InputError, one_line
 from hyperrl.envs.family import Family
+from hyperrl.envs.single import SingleEnv
 from hyperrl.envs.vector import VariantVectorEnv
 
 
@@ -131,6 +133,7 @@ class GymnasiumFamily(Family):
     """Whether the environment renders frames."""
 
     def __post_init__(self) -> None:
+        self._check_parameters()
         self._check_apply()
         for name in ("apply", "arguments"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
@@ -171,6 +174,15 @@ class GymnasiumFamily(Family):
                     "apply it by an Attribute or a function"
                 )
 
+    @property
+    def changeable(self) -> tuple[str, ...]:
+        """Names of the parameters that act and may change within an episode: those that are no ``Argument``."""
+        return tuple(name for name in super().changeable if not isinstance(self.apply[name], Argument))
+
+    def in_process(self) -> GymnasiumFamily:
+        """The same family, without processes of its copies' own."""
+        return self if self.vectorization == "sync" else dataclasses.replace(self, vectorization="sync")
+
     def __reduce__(self) -> Any:
         """Pickle by the constructor's arguments: processes of vector environments get the family so."""
         given: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
@@ -198,7 +210,7 @@ class GymnasiumFamily(Family):
             given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
             raise InputError(
                 f"family {self.name!r}: its environment cannot be built with {given or 'no arguments'}: "
-                f"{_one_line(error)}; mend `make`, `arguments` or `apply`"
+                f"{one_line(error)}; mend `make`, `arguments` or `apply`"
             ) from error
 
     def vector(
@@ -213,7 +225,7 @@ class GymnasiumFamily(Family):
         return GymnasiumVectorEnv(self, variants_TP, copies, device, dtype, seed)
 
     def single(self, render_mode: str | None = None, **parameters: float) -> Context:
-        """One variant, with a ``context`` that may be set; without the time limit of an id."""
+        """One variant, with a ``context`` that may be set."""
         return Context(self, render_mode, **parameters)
 
     def check(self) -> None:
@@ -239,7 +251,7 @@ class GymnasiumFamily(Family):
                 except Exception as error:
                     raise InputError(
                         f"family {self.name!r}: with {parameter.name}={value:g} its environment raised "
-                        f"{_one_line(error)}"
+                        f"{one_line(error)}"
                     ) from error
                 if np.shape(obs) != self.observation_space.shape:
                     raise InputError(
@@ -249,17 +261,13 @@ class GymnasiumFamily(Family):
         env.close()
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+class Context(SingleEnv, gymnasium.Wrapper):
+    """One copy of a family's environment, whose variant is its ``context``, as of every ``SingleEnv``.
 
-
-class Context(gymnasium.Wrapper):
-    """One copy of a family's environment, whose variant is its ``context``.
-
-    Keep it the outermost wrapper: then ``set_attr("context", ...)`` of Gymnasium's ``SyncVectorEnv`` and
-    ``AsyncVectorEnv`` and of Stable-Baselines3's ``DummyVecEnv`` and ``SubprocVecEnv`` reach it. Under another wrapper,
-    such as ``Monitor``, ``env_method("set_context", ...)`` does.
+    What is set acts at once, but for constructor arguments, which act from the next reset on.
     """
+
+    family: GymnasiumFamily
 
     def __init__(self, family: GymnasiumFamily, render_mode: str | None = None, **parameters: float) -> None:
         """Build the environment.
@@ -274,45 +282,30 @@ class Context(gymnasium.Wrapper):
         """
         if render_mode and not family.drawn:
             raise InputError(f"render_mode={render_mode!r}: family {family.name!r} has no renderer; use None")
-        self.family = family
+        self._begin(family, parameters)
         self._render_mode = render_mode
         self.resting = False
         """Whether to stand still: then ``step`` and ``reset`` cost nothing, and answer zeros."""
         self._live = {name: how for name, how in family.apply.items() if not isinstance(how, Argument)}
-        self._context = family.variant(**parameters)
         super().__init__(self._build())
         self._nothing = np.zeros(family.observation_space.shape, family.observation_space.dtype)
         self._settle()
 
     @property
-    def context(self) -> dict[str, float]:
-        """The variant in SI units; setting it checks it, and what is left out takes its default."""
-        return dict(self._context)
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]  # as Wrapper does
+        """That of the environment itself, which says all: a family builds the wrappers, this one among them."""
+        return self.env.unwrapped.spec
 
-    @context.setter
-    def context(self, context: Mapping[str, float]) -> None:
-        self.set_context(context)
-
-    @property
-    def parameters(self) -> dict[str, float]:
-        """The variant in SI units, as of any single environment."""
-        return self.context
-
-    def set_context(self, context: Mapping[str, float]) -> None:
-        """Set the variant: at once, but for constructor arguments, which act from the next reset on.
-
-        Raises:
-            InputError: as ``Family.variant``, or a parameter cannot be applied.
-        """
-        variant = self.family.variant(**context)
+    def _put(self, variant: dict[str, float]) -> None:
         if variant != self._context:
-            self._context = variant
+            super()._put(variant)
             self._apply()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode of the variant, in an environment built anew where a constructor argument has changed."""
         if self.resting:
             return self._nothing, {}
+        self._restart()
         if self._arguments() != self._built_with:
             if seed is None:
                 seed = int(self.np_random.integers(2**31))
@@ -325,7 +318,10 @@ class Context(gymnasium.Wrapper):
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take one action."""
-        return (self._nothing, 0.0, False, False, {}) if self.resting else self.env.step(action)
+        if self.resting:
+            return self._nothing, 0.0, False, False, {}
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return obs, reward, terminated, self._pass() or truncated, info
 
     def _arguments(self) -> dict[str, float]:
         apply = self.family.apply.items()
@@ -353,13 +349,13 @@ class Context(gymnasium.Wrapper):
                 else:
                     cast(Any, how)(env, value)
             except Exception as error:
-                reason = str(error) if isinstance(error, InputError) else _one_line(error)
+                reason = str(error) if isinstance(error, InputError) else one_line(error)
                 raise InputError(f"{name}={value:g}: family {self.family.name!r} cannot apply it: {reason}") from error
         if self.family.derive is not None:
             try:
                 self.family.derive(env)
             except Exception as error:
-                raise InputError(f"family {self.family.name!r}: derive raised {_one_line(error)}; mend it") from error
+                raise InputError(f"family {self.family.name!r}: derive raised {one_line(error)}; mend it") from error
 
 
 class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
@@ -394,10 +390,11 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
         super().__init__(family, variants_TP, copies, device, torch.float64)
         self.dtype = dtype
         self._generator = torch.Generator().manual_seed(seed)
-        makers = [partial(Context, family, None, **context) for context in self._contexts()]
+        # the copies of a variant drift together, from here
+        still = dataclasses.replace(family, drift={}) if family.drift else family
+        makers = [partial(Context, still, None, **context) for context in self._contexts()]
         settings: dict[str, Any] = {"copy": False, "autoreset_mode": AutoresetMode.DISABLED}
         self.env = {"sync": SyncVectorEnv, "async": AsyncVectorEnv}[family.vectorization](makers, **settings)
-        self._elapsed_N = np.zeros(self.num_envs, dtype=np.int64)
         self._once, self._resting_N = False, np.zeros(self.num_envs, dtype=bool)
 
     def _contexts(self) -> list[dict[str, float]]:
@@ -424,9 +421,7 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
 
     def _restart(self, mask_N: np.ndarray) -> Tensor:
         """Start the copies of the mask (T * E,) anew and observe all."""
-        obs, _ = self.env.reset(options={"reset_mask": mask_N})
-        self._elapsed_N[mask_N] = 0
-        return self._tensor(obs)
+        return self._tensor(self.env.reset(options={"reset_mask": mask_N})[0])
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Start every copy anew and return observations (T * E, O).
@@ -446,9 +441,7 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
             seeds = [first + e for _ in range(self.num_variants) for e in range(self.copies)]
         else:
             seeds = self._draw(self.num_envs)
-        obs, _ = self.env.reset(seed=seeds)
-        self._elapsed_N[:] = 0
-        return self._tensor(obs), {}
+        return self._tensor(self.env.reset(seed=seeds)[0]), {}
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Take actions (T * E,) or (T * E, A); return observations, rewards, both ends and infos."""
@@ -456,8 +449,6 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
         obs, reward_N, terminated_N, truncated_N, _ = self.env.step(actions.cpu().numpy().astype(dtype, copy=False))
         final_obs = self._tensor(obs)
         self._drift(self._generator)
-        self._elapsed_N += ~self._resting_N
-        truncated_N = truncated_N | (self._elapsed_N >= self.family.max_episode_steps)
         done_N = terminated_N | truncated_N
         if self._once:
             self._rest(self._resting_N | done_N)
@@ -484,7 +475,6 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
         return {
             "variants_TP": self.variants_TP.clone(),
             "drift_start_TP": self._drift_start_TP.clone(),
-            "drift_step_T": self._drift_step_T.clone(),
             "generator": self._generator.get_state(),
         }
 

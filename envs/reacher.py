@@ -67,7 +67,7 @@ def observe(state: Tensor, p: Values) -> Tensor:
 
 family = PhysicsFamily(
     name="reacher",
-    parameters=tuple(PARAMETERS[name] for name in ("damping", "gear")),
+    parameters=tuple(PARAMETERS[name] for name in ("mass", "damping", "gear")),
     observation_space=Box(-np.inf, np.inf, shape=(10,), dtype=np.float64),
     action_space=Box(-1.0, 1.0, shape=(2,), dtype=np.float32),
     max_episode_steps=50,

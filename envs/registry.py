@@ -121,28 +121,29 @@ def _import(name: str, shipped: Shipped) -> Family:
     try:
         return getattr(import_module(f"hyperrl.envs.{shipped.module}"), shipped.attribute)
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
-        missing = not_installed(f"family {name!r}", error)
+        missing = not_installed(f"family {name!r}", error, shipped.extra)
         if missing is None:
             raise
         raise missing from None
 
 
-def not_installed(what: str, error: BaseException) -> InputError | None:
+def not_installed(what: str, error: BaseException, extra: str = "") -> InputError | None:
     """The line that names the extra, where an import failed for want of a simulator; ``None`` for other errors.
 
     Args:
         what: what cannot be had, such as ``"family 'hopper'"``.
         error: what was raised.
+        extra: of this package, where it is known; else read from the modules that were missed.
     """
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None and not extra:
         module = cause.name if isinstance(cause, ImportError) else None
-        extra = {"mujoco": "mujoco", "Box2D": "box2d"}.get((module or "").partition(".")[0])
-        if extra:
-            reason = " ".join(str(error).split())
-            return InputError(f"{what}: its simulator is not installed ({reason}); pip install 'hyperrl[{extra}]'")
+        extra = {"mujoco": "mujoco", "Box2D": "box2d"}.get((module or "").partition(".")[0], "")
         cause = cause.__cause__ or cause.__context__
-    return None
+    if not extra:
+        return None
+    reason = " ".join(str(error).split())
+    return InputError(f"{what}: its simulator is not installed ({reason}); pip install 'hyperrl[{extra}]'")
 
 
 def _load(point: EntryPoint) -> Family:

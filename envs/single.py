@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.utils import RecordConstructorArgs
 
 from hyperrl.envs import registry
 from hyperrl.envs.drift import drifted
 from hyperrl.envs.errors import InputError
+from hyperrl.envs.family import Family
 from hyperrl.envs.physics import PhysicsFamily
 
 
@@ -23,16 +26,92 @@ def make(family: str, render_mode: str | None = None, **parameters: float) -> gy
     return registry.get(family).single(render_mode, **parameters)
 
 
-class VariantEnv(gymnasium.Env[np.ndarray, Any]):
+class SingleEnv(gymnasium.Env[Any, Any]):
+    """What the single environment of every family has: a ``context`` that may be set, drift, and the time limit.
+
+    So it needs no ``TimeLimit`` around it. As the outermost environment it takes ``set_attr("context", ...)`` from
+    Gymnasium's ``SyncVectorEnv`` and ``AsyncVectorEnv`` and from Stable-Baselines3's ``DummyVecEnv`` and
+    ``SubprocVecEnv``; under another wrapper, such as ``Monitor``, ``env_method("set_context", ...)`` reaches it.
+    """
+
+    family: Family
+
+    def _begin(self, family: Family, parameters: Mapping[str, float]) -> None:
+        self.family, self._steps = family, 0
+        self._context = self._start = family.variant(**parameters)
+
+    @property
+    def context(self) -> dict[str, float]:
+        """The variant in SI units, that of now where parameters drift.
+
+        Setting it checks it; what is left out takes its default.
+        """
+        return dict(self._context)
+
+    @context.setter
+    def context(self, context: Mapping[str, float]) -> None:
+        self.set_context(context)
+
+    def set_context(self, context: Mapping[str, float]) -> None:
+        """Set the variant; where parameters drift, they go on from it.
+
+        Raises:
+            InputError: as ``Family.variant``, or the context is no mapping.
+        """
+        if not isinstance(context, Mapping):
+            example = dict(list(self._context.items())[:1])
+            raise InputError(f"context={context!r}: must map parameters to values, as in {example}")
+        self._start = self.family.variant(**context)
+        self._put(self._start)
+
+    def _put(self, variant: dict[str, float]) -> None:
+        """Go on under a variant, which has been checked."""
+        self._context = variant
+
+    def _restart(self) -> None:
+        """Let the clock and drift begin anew."""
+        self._steps = 0
+        self._put(self._start)
+
+    def _pass(self) -> bool:
+        """Count a step and let parameters drift; whether the time limit is reached."""
+        self._steps += 1
+        if self.family.drift:
+            now_1P, start_1P = (torch.as_tensor(self.family.table([p])) for p in (self._context, self._start))
+            normal_1P = torch.as_tensor(self.np_random.standard_normal(now_1P.shape))
+            after_1P = drifted(self.family, now_1P, start_1P, torch.tensor([self._steps]), normal_1P)
+            self._put(self.family.untable(after_1P.numpy())[0])
+        return self._steps >= self.family.max_episode_steps
+
+
+class Settable(gymnasium.Wrapper, RecordConstructorArgs):
+    """The outermost wrapper of a registered environment: hands ``context`` through those of ``gymnasium.make``."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        """Wrap an environment that holds a ``SingleEnv``."""
+        RecordConstructorArgs.__init__(self)
+        super().__init__(env)
+
+    @property
+    def context(self) -> dict[str, float]:
+        """As ``SingleEnv.context``."""
+        return self.env.get_wrapper_attr("context")
+
+    @context.setter
+    def context(self, context: Mapping[str, float]) -> None:
+        self.env.get_wrapper_attr("set_context")(context)
+
+
+class VariantEnv(SingleEnv):
     """A family's physics in float64 for one variant, with its parameters as keyword arguments.
 
     ``reset(seed=...)`` draws the start that Gymnasium's environment draws from the same seed (MuJoCo's tasks: another
     of the same distribution), and starts as judged episodes do where training starts elsewhere; ``render`` uses
-    Gymnasium's own renderer. The time limit is the registered environment's ``TimeLimit``. Where the family's
-    parameters drift, ``parameters`` are those of now.
+    Gymnasium's own renderer, with the parameters that were set.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 30}  # noqa: RUF012  as Gymnasium declares it
+    family: PhysicsFamily
 
     def __init__(self, family: PhysicsFamily, render_mode: str | None = None, **parameters: float) -> None:
         """Set up one variant.
@@ -45,36 +124,38 @@ class VariantEnv(gymnasium.Env[np.ndarray, Any]):
         Raises:
             InputError: as ``Family.variant``, or a render mode for a family without a renderer.
         """
-        self.family = family
-        self.parameters = self.family.variant(**parameters)
-        self._start = self.parameters
-        self._steps = 0
-        self.render_mode = render_mode
-        self.observation_space, self.action_space = self.family.observation_space, self.family.action_space
-        self._twin = None
-        if self.family.twin is not None and (render_mode or not self.family.simulated):
-            twin = self.family.twin(render_mode=render_mode, **self.parameters)
+        if family.twin is None:
+            self.metadata = {**self.metadata, "render_modes": []}
+            if render_mode:
+                raise InputError(f"render_mode={render_mode!r}: family {family.name!r} has no renderer; use None")
+        self.render_mode, self._twin = render_mode, None
+        self.observation_space, self.action_space = family.observation_space, family.action_space
+        self.state = np.zeros(0)
+        self._begin(family, parameters)
+        self._dress()
+
+    def _dress(self) -> None:
+        """Take spaces and renderer from a twin of the context."""
+        family = self.family
+        if family.twin is not None and (self.render_mode or not family.simulated):
+            self.close()
+            twin = family.twin(render_mode=self.render_mode, **self._context)
             self.observation_space, self.action_space = twin.observation_space, twin.action_space
             self.metadata = twin.metadata
-            self._twin = twin if render_mode else None
-        elif self.family.twin is None and render_mode:
-            raise InputError(f"render_mode={render_mode!r}: family {self.family.name!r} has no renderer; use None")
-        if self.family.twin is None:
-            self.metadata = {**self.metadata, "render_modes": []}
-        self.state = np.zeros(0)
+            self._twin = twin if self.render_mode else None
+
+    def set_context(self, context: Mapping[str, float]) -> None:
+        """Set the variant at once; where parameters drift, they go on from it.
+
+        Raises:
+            InputError: as ``Family.variant``, or the context is no mapping.
+        """
+        super().set_context(context)
+        self._dress()
 
     @property
     def _values(self) -> dict[str, torch.Tensor]:
-        return {name: torch.tensor([[value]], dtype=torch.float64) for name, value in self.parameters.items()}
-
-    def _drift(self) -> None:
-        if not self.family.drift:
-            return
-        self._steps += 1
-        now_1P, start_1P = (torch.as_tensor(self.family.table([p])) for p in (self.parameters, self._start))
-        normal_1P = torch.as_tensor(self.np_random.standard_normal(now_1P.shape))
-        after_1P = drifted(self.family, now_1P, start_1P, torch.tensor([self._steps]), normal_1P)
-        (self.parameters,) = self.family.untable(after_1P.numpy())
+        return {name: torch.tensor([[value]], dtype=torch.float64) for name, value in self._context.items()}
 
     def _observe(self, state: torch.Tensor, action: Any) -> np.ndarray:
         self.state = state[0, 0].numpy()
@@ -93,7 +174,7 @@ class VariantEnv(gymnasium.Env[np.ndarray, Any]):
         if options:
             raise InputError(f"options={options}: not supported; leave them out, and set parameters in the constructor")
         super().reset(seed=seed)
-        self.parameters, self._steps = self._start, 0
+        self._restart()
         draws = torch.as_tensor(self.np_random.random((1, 1, self.family.draws)))
         start = self.family.judged_start or self.family.start
         return self._observe(start(draws, self._values), None), {}
@@ -109,8 +190,8 @@ class VariantEnv(gymnasium.Env[np.ndarray, Any]):
         state = torch.as_tensor(self.state, dtype=torch.float64).view(1, 1, -1)
         action_11 = torch.as_tensor(np.asarray(action)).view(1, 1, *np.shape(action))
         state, reward, terminated = self.family.step(state, action_11, self._values)
-        self._drift()
-        return self._observe(state, action), float(reward), bool(terminated), False, {}
+        truncated = self._pass()
+        return self._observe(state, action), float(reward), bool(terminated), truncated, {}
 
     def render(self) -> Any:
         """Draw the current state with Gymnasium's renderer."""

@@ -106,6 +106,24 @@ def _build_parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=_count, default=0, help="of the start (default: 0)")
     command.set_defaults(command=_play)
 
+    command = commands.add_parser("map", help="what the value network predicts over two parameters, without play")
+    command.add_argument("folder", metavar="RUN", type=Path, help="folder that hyperrl train wrote")
+    command.add_argument(
+        "--over", nargs=2, metavar="NAME", help="two parameters (default: those that change the prediction most)"
+    )
+    command.add_argument("--png", type=Path, metavar="FILE", help="heat map (default: RUN/figures/map-NAME-NAME.png)")
+    command.add_argument("--json", type=Path, metavar="FILE", help="also write the predictions there")
+    command.set_defaults(command=_map)
+
+    command = commands.add_parser("export", help="write policies as files that need no hyperrl")
+    _add_run_and_set(command)
+    command.add_argument("--all", type=_count, metavar="N", help="the first N variants of a split, a file each")
+    command.add_argument("--split", help=f"with --all (default: {SPLIT}); {SEE}")
+    command.add_argument("--format", required=True, metavar="FORMAT", help="sb3 (zip), onnx, or torch (pt2)")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="to write; with --all, a folder")
+    command.add_argument("--force", action="store_true", help="overwrite what is there")
+    command.set_defaults(command=_export)
+
     command = commands.add_parser("audit", help="does every declared parameter change the task?")
     command.add_argument("family", metavar="FAMILY", help="as for train")
     command.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
@@ -231,7 +249,7 @@ def _families(args: argparse.Namespace) -> None:
         try:
             family = registry.get(name)
         except InputError as error:
-            print(f"{error}\n")
+            print(f"{name}   {registry.env_id(name)}\n{error}\n")
             continue
         title = f"{name}   {family.env_id}"
         _table(title, PARAMETER_COLUMNS, parameter_rows(family), "\n".join(split_notes(family)))
@@ -270,6 +288,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     evaluations = [evaluate(run, split, parameters=parameters, **chosen) for split in splits]
     results = [evaluation.json() for evaluation in evaluations]
     _print_results(results)
+    _print_calibration(results)
     if any(result["experts"] for result in results):
         print("normalised: 0 is a random policy, 1 each variant's expert; mean over the variants that have one")
     else:
@@ -299,6 +318,23 @@ def _print_results(results: Sequence[dict[str, Any]]) -> None:
     _table(title, columns, rows, right=columns[1:])
 
 
+def _print_calibration(results: Sequence[dict[str, Any]]) -> None:
+    rows = []
+    for result in results:
+        found = result["calibration"]
+        means = [f"{found[name]:.1f}" for name in ("predicted", "measured", "mean_absolute_error")]
+        told = [found[name] for name in ("slope", "spearman", "spearman_return")]
+        shown = ["-" if number is None else f"{number:.2f}" for number in told]
+        rows.append([result["split"] or "given", *means, *shown])
+    title = f"Discounted return (gamma {results[0]['calibration']['gamma']:g}), as the value networks predicted it"
+    columns = ("split", "predicted", "measured", "mean error", "slope", "rank corr.", "with the return")
+    _table(title, columns, rows, right=columns[1:])
+    print("measured: the same episodes, as if those at the time limit went on as in their last tenth; slope: of")
+    print(
+        "measured over predicted; rank corr.: of predicted with measured and with the mean return; -: one never varies"
+    )
+
+
 def _experts(args: argparse.Namespace) -> None:
     from hyperrl.experts import train_experts
     from hyperrl.families import resolve
@@ -320,6 +356,51 @@ def _play(args: argparse.Namespace) -> None:
     frames, fps, total = play_episode(run.policy(**(_parameters(args.set) or {})), args.seed)
     write_atomically(args.gif, lambda file: file.write_bytes(gif_bytes(frames, fps)))
     print(f"return {total:.1f}; animation: {args.gif}")
+
+
+def _map(args: argparse.Namespace) -> None:
+    from hyperrl.calibration import predicted_map
+    from hyperrl.checkpoint import write_json
+    from hyperrl.figures import heat_map, save
+    from hyperrl.run import Run
+
+    run = Run(args.folder)
+    found = predicted_map(run, args.over)
+    what = f"predicted discounted return (gamma {found.gamma:g})"
+    figure = heat_map(run.family, found.names, found.values, found.predicted_XY, what)
+    path = args.png or run.folder / "figures" / f"map-{'-'.join(found.names)}.png"
+    save(figure, path)
+    if args.json:
+        write_json(args.json, {"agent": run.config.agent, "seed": run.config.seed, **found.json()})
+    variants, (low, high) = found.predicted_XY.size, (found.predicted_XY.min(), found.predicted_XY.max())
+    print(f"{what} of {variants} variants: {low:.1f} to {high:.1f}; in {found.seconds:.2f} s, without play")
+    print(f"how well that holds: {shlex.join(['hyperrl', 'evaluate', str(args.folder)])}")
+    print(f"figure: {path}")
+
+
+def _export(args: argparse.Namespace) -> None:
+    from hyperrl.envs import InputError
+    from hyperrl.export import INDEX, export, export_all
+    from hyperrl.run import Run
+
+    if args.all is not None and args.set is not None:
+        raise InputError(f"--all {args.all}: takes variants of a split, --set gives one; leave out either")
+    if args.all is None and args.split is not None:
+        raise InputError(f"--split {args.split}: needs --all, which says how many of its variants")
+    run = Run(args.folder)
+    given = args.format, args.force
+    if args.all is None:
+        found = export([run.policy(**(_parameters(args.set) or {}))], [args.out], *given)
+        written = str(args.out)
+    else:
+        split = args.split or SPLIT
+        policies = run.policies(run.family.untable(run.family.variants(split, args.all)))
+        about = {"family": run.family.name, "agent": run.config.agent, "seed": run.config.seed, "split": split}
+        found = export_all(policies, args.out, *given, about)
+        written = f"{len(found)} files and {INDEX} in {args.out}"
+    unit = "in log-probability" if run.family.action_space.shape == () else "of a half-range"
+    print(f"written: {written}")
+    print(f"checked against the policy: actions differ by {max(found):.2g} {unit} at the most")
 
 
 def _audit(args: argparse.Namespace) -> int:

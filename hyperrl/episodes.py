@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +28,7 @@ def episode_returns(
     device: str | torch.device = "cpu",
     told: Callable[[Tensor], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Play ``episodes`` episodes on each variant, all at once.
+    """Play ``episodes`` episodes on each variant, all at once and in this process.
 
     Args:
         family: the task.
@@ -41,22 +43,61 @@ def episode_returns(
     Returns:
         Undiscounted returns and lengths, each (T, episodes).
     """
-    env = family.vector(variants_TP, episodes, device, seed=seed)
+    played = play(family, variants_TP, act, episodes, seed, device, told)
+    return played.returns_TE, played.lengths_TE
+
+
+class Episodes(NamedTuple):
+    """What whole episodes gave, E of each variant."""
+
+    returns_TE: np.ndarray
+    lengths_TE: np.ndarray
+    discounted_TE: np.ndarray
+    """Discounted returns. Where the time limit cut an episode, the mean reward of its last tenth is taken to go on
+    for ever: a value network learns to look beyond the limit."""
+    start_NO: Tensor
+    """What the first actions saw (T * E, O)."""
+
+
+@torch.no_grad()
+def play(
+    family: Family,
+    variants_TP: np.ndarray,
+    act: Callable[[Tensor], Tensor],
+    episodes: int,
+    seed: int = START_SEED,
+    device: str | torch.device = "cpu",
+    told: Callable[[Tensor], None] | None = None,
+    gamma: float = 1.0,
+) -> Episodes:
+    """As ``episode_returns``, and what is needed beside it to judge a value network whose discount is ``gamma``."""
+    env = family.in_process().vector(variants_TP, episodes, device, seed=seed)
     obs, _ = env.reset(seed=seed, options={"paired": True, "once": True})
     alive = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
     returns = torch.zeros(env.num_envs, dtype=torch.float64, device=env.device)
     lengths = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
-    for step in range(family.max_episode_steps):
+    discounted, late = torch.zeros_like(returns), torch.zeros_like(returns)
+    start, limit = obs.clone(), family.max_episode_steps
+    tenth = math.ceil(limit / 10)
+    for step in range(limit):
         obs, reward, terminated, truncated, _ = env.step(act(obs))
         if told and family.drift:
             told(env.variants_TP)
         returns += reward * alive
         lengths += alive
+        discounted += gamma**step * reward * alive
+        if step >= limit - tenth:
+            late += reward * alive
+        cut = alive & ~terminated
         alive &= ~(terminated | truncated)
         if step % 32 == 31 and not alive.any():
             break
+    env.close()
+    if gamma < 1:
+        discounted += gamma**limit / (1 - gamma) * late / tenth * (cut & (lengths == limit))
     shape = (env.num_variants, episodes)
-    return returns.view(shape).cpu().numpy(), lengths.view(shape).cpu().numpy()
+    returns_TE, lengths_TE, discounted_TE = (x.view(shape).cpu().numpy() for x in (returns, lengths, discounted))
+    return Episodes(returns_TE, lengths_TE, discounted_TE, start)
 
 
 def random_actions(

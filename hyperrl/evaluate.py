@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from hyperrl.calibration import Prediction
 from hyperrl.checkpoint import write_json
 from hyperrl.envs import InputError
 from hyperrl.envs.drift import walking
-from hyperrl.episodes import episode_returns
+from hyperrl.episodes import episode_returns, play
 from hyperrl.experts import cached_experts, normalised
 from hyperrl.rollout import Greedy
 from hyperrl.run import SPLIT_SIZE, Run
@@ -43,6 +44,8 @@ class Evaluation:
     """Return of a random policy on each variant; nan where there is no expert."""
     expert_T: np.ndarray
     """Return of the variant's expert; nan where there is none."""
+    prediction: Prediction
+    """What the value network predicted for the episodes' starts."""
     drift: float | None = None
     """Random walk of every parameter in half-ranges a step; ``None``: as the family says."""
 
@@ -82,9 +85,22 @@ class Evaluation:
             "iqm": float(iqm(self.returns_TE)),
             "ci95": [float(low), float(high)],
             "experts": experts,
+            "calibration": self.prediction.json(),
             "variants": [
-                {"parameters": parameters, "returns": returns.tolist(), "mean": float(returns.mean())}
-                for parameters, returns in zip(self.parameters, self.returns_TE, strict=True)
+                {
+                    "parameters": parameters,
+                    "returns": returns.tolist(),
+                    "mean": float(returns.mean()),
+                    "predicted": float(predicted),
+                    "discounted": float(measured),
+                }
+                for parameters, returns, predicted, measured in zip(
+                    self.parameters,
+                    self.returns_TE,
+                    self.prediction.predicted_T,
+                    self.prediction.measured_T,
+                    strict=True,
+                )
             ],
         }
 
@@ -123,7 +139,10 @@ def evaluate(
     if note:
         warnings.warn(note, stacklevel=2)
     act = Greedy(run.agent, family, table_TP, torch.device("cpu"))
-    returns, _ = episode_returns(family, table_TP, act, episodes, told=act.generate)
+    gamma = run.config.gamma
+    played = play(family, table_TP, act, episodes, told=act.generate, gamma=gamma)
+    act.generate(torch.as_tensor(table_TP))  # where parameters have drifted, the first weights again
+    predicted_T = act.values(played.start_NO).double().mean(1).numpy()
     records = cached_experts(family, table_TP, experts)
     return Evaluation(
         family=family.name,
@@ -132,7 +151,8 @@ def evaluate(
         split=None if parameters is not None else split,
         variants_TP=table_TP,
         parameters=family.untable(table_TP),
-        returns_TE=returns,
+        returns_TE=played.returns_TE,
+        prediction=Prediction(gamma, predicted_T, played.discounted_TE.mean(1), played.returns_TE.mean(1)),
         drift=drift,
         random_T=np.array([record["random"] if record else np.nan for record in records]),
         expert_T=np.array([record["mean"] if record else np.nan for record in records]),
@@ -160,6 +180,8 @@ def save(run: Run, evaluations: Sequence[Evaluation]) -> list[Path]:
         "learning_curves": figures.learning_curves(family, curves),
         "return_over_parameters": figures.return_over_parameters(family, points, sweeps),
     }
+    predictions = {str(e.split): (e.prediction.predicted_T, e.prediction.measured_T) for e in splits}
+    drawn["predicted_return"] = figures.predicted_return(family, predictions, run.config.gamma)
     if len(spread) > 1:
         first, second = sorted(spread, key=lambda name: -spread[name])[:2]
         grids, returns = grid(run, first, second)

@@ -386,7 +386,7 @@ def load_expert(family: Family, record: Record, root: Path | str = Path("runs/ex
 
 def glimpse(family: Family, parameters: Mapping[str, float]) -> list[float]:
     """A few rewards and the last observation of a variant under fixed random actions: other physics, other numbers."""
-    env = family.vector(family.table([parameters]), 1, seed=START_SEED)
+    env = family.in_process().vector(family.table([parameters]), 1, seed=START_SEED)
     obs, _ = env.reset(seed=START_SEED, options={"paired": True})
     act, seen = random_actions(family, variant=parameters), []
     for _ in range(GLIMPSE):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from hyperrl.envs import Family, InputError, registry
+from hyperrl.envs.errors import one_line
 
 
 def resolve(reference: str) -> Family:
@@ -32,7 +33,7 @@ def resolve(reference: str) -> Family:
         except InputError:
             raise
         except (Exception, SystemExit) as error:
-            raise InputError(f"family {reference!r}: {_one_line(error)}; mend the file") from None
+            raise _not_loaded(reference, error, "mend the file") from None
         found = getattr(module, "family", None)
     elif ":" in reference:
         module_name, _, attribute = reference.partition(":")
@@ -41,9 +42,7 @@ def resolve(reference: str) -> Family:
         except InputError:
             raise
         except (Exception, SystemExit) as error:
-            raise InputError(
-                f"family {reference!r}: {_one_line(error)}; give module:attribute of an installed module"
-            ) from None
+            raise _not_loaded(reference, error, "give module:attribute of an installed module") from None
     else:
         found = registry.get(reference)
     if not isinstance(found, Family):
@@ -52,6 +51,6 @@ def resolve(reference: str) -> Family:
     return found
 
 
-def _one_line(error: BaseException) -> str:
-    """What an import raised, in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def _not_loaded(reference: str, error: BaseException, remedy: str) -> InputError:
+    what = f"family {reference!r}"
+    return registry.not_installed(what, error) or InputError(f"{what}: {one_line(error)}; {remedy}")

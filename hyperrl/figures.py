@@ -41,6 +41,7 @@ LOOKS: Mapping[str, tuple[str, str]] = {
 OTHER = ("#56B4E9", "v")
 INK, SHADE, SOLVED = "#222222", "#EFEFE6", "#8A6D00"
 MINUS = "\N{MINUS SIGN}"
+MEASURED = "mean return"
 DPI = 150
 GIF_FPS = 50
 """Frames that a GIF shows in a second at the most: viewers slow shorter delays than 20 ms down to 100 ms."""
@@ -147,21 +148,26 @@ def return_over_parameters(family: Family, points: Mapping[str, Curve], sweeps: 
 
 
 def heat_map(
-    family: Family, names: tuple[str, str], grids: tuple[np.ndarray, np.ndarray], returns: np.ndarray
+    family: Family,
+    names: tuple[str, str],
+    grids: tuple[np.ndarray, np.ndarray],
+    returns: np.ndarray,
+    what: str = MEASURED,
 ) -> Figure:
-    """Mean return over two parameters, the training box and the held-out sub-box outlined.
+    """Mean return, or what is predicted of it, over two parameters, the training box and the held-out sub-box outlined.
 
     Args:
         family: the task.
         names: the parameters of the x and the y axis.
         grids: their values (X,) and (Y,), rising; each is the centre of a cell.
         returns: mean returns (X, Y) with the other parameters at their defaults.
+        what: what they are; the return at which the task counts as solved is marked among measured ones only.
     """
     figure, (axes,) = _figure(6.4, 5.6)
     axes.grid(visible=False)
     mesh = axes.pcolormesh(*grids, np.asarray(returns).T, shading="nearest", cmap="viridis", rasterized=True)
     bar = figure.colorbar(mesh, ax=axes)
-    bar.set_label("mean return", fontsize=10, color=INK)
+    bar.set_label(what, fontsize=10, color=INK)
     bar.ax.tick_params(labelsize=9, colors=INK)
     outlined = [patheffects.withStroke(linewidth=4, foreground="white")]
 
@@ -189,15 +195,16 @@ def heat_map(
     if all(grid.min() <= value <= grid.max() for grid, value in zip(grids, at, strict=True)):
         star: dict[str, Any] = {"marker": "*", "markersize": 13, "linestyle": "none", "color": INK}
         handles += axes.plot(*at, label="default", markeredgecolor="white", zorder=5, **star)
-    if family.solved is not None and np.any(returns < family.solved) and np.any(returns > family.solved):
+    solvable = family.solved is not None and what == MEASURED
+    if solvable and np.any(returns < family.solved) and np.any(returns > family.solved):
         (solved,) = _solved(family, bar.ax)
         solved.set(color="#D55E00", linestyle="-", linewidth=1.8, path_effects=outlined)
         handles.append(solved)
     _label(axes, _named(family, names[0]), _named(family, names[1]))
     defaults = [f"{other.name} {other.default:g} {_unit(other.unit)}".rstrip() for other in others]
     unbroken = ", ".join(default.replace(" ", "\N{NO-BREAK SPACE}") for default in defaults)
-    title = f"{family.name}: mean return over {names[0]} and {names[1]}"
-    figure.suptitle(title, fontsize=12, color=INK)
+    title = f"{family.name}: {what.partition(' (')[0]} over {names[0]} and {names[1]}"
+    figure.suptitle(textwrap.fill(title, 64), fontsize=12, color=INK)
     if others:
         axes.set_title(textwrap.fill(f"others at their defaults: {unbroken}", 72), fontsize=9, color=INK)
     _legend(figure, handles, columns=2)
@@ -259,6 +266,34 @@ def return_over_distance(family: Family, distance_T: np.ndarray, returns_T: np.n
     _label(axes, "distance from the training box (half-ranges of the worst parameter)", "return")
     figure.suptitle(f"{family.name}: return over the distance from the training box", fontsize=12, color=INK)
     _legend(figure, handles + _solved(family, axes), columns=2)
+    return figure
+
+
+def predicted_return(family: Family, points: Mapping[str, Curve], gamma: float) -> Figure:
+    """Measured over predicted discounted return, a dot a variant, and the diagonal on which they agree.
+
+    Args:
+        family: the task.
+        points: split -> predicted and measured discounted returns (T,).
+        gamma: discount a step.
+    """
+    figure, (axes,) = _figure(6.4, 6.0)
+    handles = [
+        _dots(axes, split, predicted_T, measured_T, f"{split}: {len(predicted_T)} variants")
+        for split, (predicted_T, measured_T) in points.items()
+    ]
+    both = np.concatenate([np.concatenate(pair) for pair in points.values()])
+    pad = 0.04 * max(np.ptp(both), 1e-3 * np.abs(both).max(initial=1e-3))
+    ends = [both.min() - pad, both.max() + pad]
+    looks: dict[str, Any] = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 3)), "zorder": 2}
+    handles += axes.plot(ends, ends, label="as predicted", **looks)
+    axes.set_xlim(*ends)
+    axes.set_ylim(*ends)
+    axes.set_aspect("equal")
+    _label(axes, "predicted by the value network at the starts", "measured, mean over the episodes")
+    figure.suptitle(f"{family.name}: discounted return, predicted and measured", fontsize=12, color=INK)
+    axes.set_title(f"discount {gamma:g} a step", fontsize=9, color=INK)
+    _legend(figure, handles, columns=2)
     return figure
 
 

@@ -28,16 +28,13 @@ def play_episode(policy: Policy, seed: int = 0, frames: int = FRAMES) -> tuple[l
     if seed < 0:
         raise InputError(f"seed={seed}: must be 0 or more; choose another")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # frames need no display
-    env = gymnasium.wrappers.TimeLimit(
-        policy.family.single(render_mode="rgb_array", **policy.parameters),
-        policy.family.max_episode_steps,
-    )
+    env = policy.family.single(render_mode="rgb_array", **policy.parameters)
     stride = -(-policy.family.max_episode_steps // frames)
     obs, _ = env.reset(seed=seed)
     shown, total, done, steps = [_frame(env)], 0.0, False, 0
     while not done:
         if policy.family.drift:
-            policy = policy.again(**env.get_wrapper_attr("parameters"))
+            policy = policy.again(**env.get_wrapper_attr("context"))
         action, _ = policy.predict(obs, deterministic=True)
         obs, reward, terminated, truncated, _ = env.step(action)
         total, done, steps = total + float(reward), terminated or truncated, steps + 1

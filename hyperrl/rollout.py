@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from hyperrl.agents import Agent
 from hyperrl.agents.actor_critic import sample
@@ -48,10 +49,16 @@ def to_env_units(space: gymnasium.Space, device: torch.device) -> ToEnv:
     if not isinstance(space, gymnasium.spaces.Box):
         return lambda action: action
     low, high = (torch.as_tensor(end, dtype=torch.float32, device=device) for end in (space.low, space.high))
+    centre, half = (end.to(device) for end in half_ranges(space))
+    return lambda action: torch.clamp(centre + half * action, low, high)
+
+
+def half_ranges(space: gymnasium.spaces.Box) -> tuple[Tensor, Tensor]:
+    """Where an action 0 lies in a Box, and how far 1 is from there, each (A,); 0 and 1 where the Box is unbounded."""
+    low, high = (torch.as_tensor(end, dtype=torch.float32) for end in (space.low, space.high))
     bounded = torch.isfinite(low) & torch.isfinite(high)
     centre = torch.where(bounded, (low + high) / 2, torch.zeros_like(low))
-    half = torch.where(bounded, (high - low) / 2, torch.ones_like(low))
-    return lambda action: torch.clamp(centre + half * action, low, high)
+    return centre, torch.where(bounded, (high - low) / 2, torch.ones_like(low))
 
 
 @torch.no_grad()
@@ -122,5 +129,12 @@ class Greedy:
     @torch.no_grad()
     def __call__(self, obs: Tensor) -> Tensor:
         """Actions for observations (T * E, O)."""
-        distribution, _ = self._agent(self._weights_TD, obs.view(self._variants, -1, obs.shape[-1]))
-        return self._to_env(distribution.mode).flatten(0, 1)
+        return self._to_env(self._forward(obs)[0].mode).flatten(0, 1)
+
+    @torch.no_grad()
+    def values(self, obs: Tensor) -> Tensor:
+        """What the value networks predict for observations (T * E, O): (T, E), in units of return."""
+        return self._forward(obs)[1]
+
+    def _forward(self, obs: Tensor) -> tuple[Distribution, Tensor]:
+        return self._agent(self._weights_TD, obs.view(self._variants, -1, obs.shape[-1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from hyperrl import checkpoint
 from hyperrl.config import Config
 from hyperrl.envs import Family, InputError
 from hyperrl.families import resolve
-from hyperrl.policy import Policy
+from hyperrl.policy import Policy, generated
 from hyperrl.trainer import build_agent
 
 if TYPE_CHECKING:
@@ -133,7 +134,25 @@ class Run:
         note = self.family.range_note(self.family.table([variant]))
         if note:
             warnings.warn(note, stacklevel=2)
-        return Policy(self.agent, self.family, variant)
+        return Policy(self.agent, self.family, variant, gamma=self.config.gamma)
+
+    def policies(self, variants: Iterable[Mapping[str, float]]) -> list[Policy]:
+        """The policies of several variants, generated in one call.
+
+        Outside the training ranges they are generated all the same, with a warning.
+
+        Raises:
+            InputError: a parameter is unknown or out of bounds.
+        """
+        complete = [self.family.variant(**variant) for variant in variants]
+        note = self.family.range_note(self.family.table(complete))
+        if note:
+            warnings.warn(note, stacklevel=2)
+        weights_TD = generated(self.agent, self.family, complete)
+        return [
+            Policy(self.agent, self.family, variant, gamma=self.config.gamma, weights_1D=weights_1D)
+            for variant, weights_1D in zip(complete, weights_TD.split(1), strict=True)
+        ]
 
     def evaluate(self, split: str = "interpolation", episodes: int = 10, **parameters: float) -> Evaluation:
         """Play greedy episodes on a split, or on one variant where parameters are given.

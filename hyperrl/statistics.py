@@ -86,6 +86,17 @@ def stratified_bootstrap(
     return float(low), float(high)
 
 
+def spearman(x_N: np.ndarray, y_N: np.ndarray) -> float | None:
+    """Rank correlation of two lists (N,), ties at their mean rank; ``None`` where either holds one value only."""
+
+    def ranks(values_N: np.ndarray) -> np.ndarray:
+        _, place_N, count = np.unique(np.asarray(values_N, dtype=np.float64), return_inverse=True, return_counts=True)
+        return (np.cumsum(count) - (count - 1) / 2)[place_N]
+
+    x_N, y_N = ranks(x_N), ranks(y_N)
+    return float(np.corrcoef(x_N, y_N)[0, 1]) if np.ptp(x_N) and np.ptp(y_N) else None
+
+
 def worst_tenth(means_T: np.ndarray) -> float:
     """Mean of the lowest ``floor(T / 10)`` of the per-variant means (T,), at least one; NaN if any mean is.
 

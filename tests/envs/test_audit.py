@@ -155,7 +155,12 @@ def test_an_argument_acts_only_at_reset_and_float32_shows_a_ratio():
     assert found.passed
     only = {name: effect.acts_only_at_reset for name, effect in found.parameters.items()}
     assert only == {"gravity": True, "force": False, "mass": False}
-    assert found.parameters["gravity"].next_state == 0
+    # a step takes 0.1 gravity off the velocity wherever it starts: how much is the same as were it an attribute
+    gravity = found.parameters["gravity"]
+    at_once = audit(dataclasses.replace(thrower(), apply={**thrower().apply, "gravity": Attribute("gravity")}))
+    assert gravity.next_state == pytest.approx(at_once.parameters["gravity"].next_state, 1e-4)
+    assert gravity.next_state > 0.05
+    assert gravity.states == 1
     assert [(pair.parameters, pair.only) for pair in found.pairs] == [(("force", "mass"), "ratio")]
 
 
@@ -205,7 +210,8 @@ def test_a_parameter_of_the_start_acts_only_at_reset():
     assert found.passed
     assert found.parameters["spread"].acts_only_at_reset
     assert found.parameters["spread"].reset > 0.01
-    assert found.parameters["spread"].next_state == 0
+    # what the start moves, the position keeps
+    assert found.parameters["spread"].next_state == pytest.approx(found.parameters["spread"].reset)
     assert not found.parameters["gain"].acts_only_at_reset
     assert found.parameters["gain"].reset == 0
 
@@ -227,6 +233,18 @@ def test_what_acts_late_is_waited_for():
 def test_short_episodes(steps):
     found = audit(plant(lambda x, v, a, p: p["gain"] * a, "gain", "idle", max_episode_steps=steps))
     assert [effect.acts for effect in found.parameters.values()] == [True, False]
+
+
+def test_an_end_that_a_reset_decides_is_counted():
+    """Starts lie evenly in +-1 and stay; episodes of wide ones end at once, which nothing but a reset brings about."""
+
+    def start(draws, p):
+        return (2 * draws - 1) * torch.stack((p["spread"], torch.ones_like(p["spread"])), -1)
+
+    found = audit(plant(still, "spread", start=start, terminated=lambda x, p: x.abs() > 1.2))
+    effect = found.parameters["spread"]
+    assert effect.acts_only_at_reset
+    assert 0.4 < effect.termination < 0.8  # at a spread of 3 six tenths of the starts are out, at 1 none
 
 
 def test_drift_is_left_out():
@@ -302,6 +320,9 @@ PAIRS = {
     "sum": (lambda x, v, a, p: a - (p["m"] + p["n"]) * x, "m + n"),
     "difference": (lambda x, v, a, p: a + (p["m"] - p["n"]) * x, "m - n"),
     "combination": (lambda x, v, a, p: p["m"] ** 2 * p["n"] * a, "m^2 * n"),
+    "combination of a square below": (lambda x, v, a, p: p["m"] / p["n"] ** 2 * a, "m / n^2"),
+    "combination of both": (lambda x, v, a, p: (p["m"] ** 1.5 * p["n"]).cos() * a, "m^3 * n^2"),
+    "combination of an odd power": (lambda x, v, a, p: p["m"] ** -0.3 * p["n"] * a, "m^-0.3 * n"),
     "combination of another form": (lambda x, v, a, p: (p["m"] + p["n"] ** 2) * a, ""),
 }
 

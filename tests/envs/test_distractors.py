@@ -101,8 +101,11 @@ def test_the_twin_is_given_what_it_knows():
 
 def test_the_names_are_free_or_refused():
     assert distractors(PLAIN, 1, name="other", env_id="hyperrl/Other-v0").name == "other"
-    with pytest.raises(InputError, match="k=0: must be 1 or more distractors; use the family itself for none"):
-        distractors(PLAIN, 0)
+    for k in (0, 2.5, -1):
+        with pytest.raises(InputError, match=f"^k={k}: must be 1 or more distractors, a whole number; use the family"):
+            distractors(PLAIN, k)
+    with pytest.raises(InputError, match=r"^k='two': must be a number$"):
+        distractors(PLAIN, "two")
     with pytest.raises(InputError, match="different names"):
         distractors(distractors(PLAIN, 1), 1)
     with pytest.raises(InputError, match="distractor_0"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
 
-from hyperrl.envs import Family, InputError, Parameter, PhysicsFamily, registry
+from hyperrl.envs import Family, GymnasiumFamily, InputError, Parameter, PhysicsFamily, registry
 from hyperrl.envs.family import SPLITS
 
 FAMILIES = [registry.get(name) for name in registry.families()]
@@ -34,15 +34,34 @@ def family_of(*parameters, **changes):
         ({"wide": (-1, 4)}, r"wide within \(0, 10\]; mend the ranges"),
         ({"wide": (0, 4)}, r"parameter 'mass': 0 must be within \(0, 10\]"),
         ({"default": 11.0}, r"parameter 'mass': 11 must be within \(0, 10\]"),
-        ({"name": "pole mass"}, "parameter 'pole mass'"),
+        ({"name": "pole mass"}, "parameter 'pole mass': the name must be a Python identifier, no keyword of Python"),
+        ({"name": 3}, "parameter 3: the name must be a Python identifier"),
+        ({"name": "class"}, "parameter 'class': the name must be .* no keyword of Python"),
+        ({"name": "render_mode"}, "parameter 'render_mode': the name must be .* none of self, family, render_mode"),
+        ({"bounds": "0 to 10"}, r"parameter 'mass': bounds='0 to 10': must be an interval, as in '\(0, 10\]'"),
+        ({"bounds": ""}, "parameter 'mass': bounds='': must be an interval"),
+        ({"bounds": (0, 10)}, r"parameter 'mass': bounds=\(0, 10\): must be an interval"),
+        ({"bounds": "(10, 0]"}, r"parameter 'mass': bounds='\(10, 0\]': must be an interval"),
+        ({"bounds": "0, 10"}, "parameter 'mass': bounds='0, 10': must be an interval"),
+        ({"bounds": "<0, 10>"}, "parameter 'mass': bounds='<0, 10>': must be an interval"),
+        (
+            {"gap": -1},
+            r"parameter 'mass': gap=-1 must be above 0, and leave values of both signs within train \(1, 3\)",
+        ),
+        ({"gap": 1}, r"parameter 'mass': gap=1 must be .* both signs within train \(1, 3\); mend it"),
+        ({"gap": "wide"}, "parameter 'mass': gap='wide': must be a number"),
+        ({"period": -2}, r"parameter 'mass': period=-2 must be at least as long as train \(1, 3\)"),
+        ({"period": 1.5}, r"parameter 'mass': period=1.5 must be at least as long as train \(1, 3\)"),
+        ({"period": None}, "parameter 'mass': period=None: must be a number"),
         ({"train": 2}, r"parameter 'mass': train=2: must be two numbers, as in \(0\.5, 2\)"),
         ({"wide": (0.5, 2, 4)}, "parameter 'mass': wide=.*: must be two numbers"),
         ({"wide": (0.5, "far")}, "parameter 'mass': wide=.*: must be two numbers"),
     ],
 )
-def test_parameter_refuses_ranges_that_are_not_nested(changes, message):
-    with pytest.raises(InputError, match=message):
+def test_a_parameter_that_cannot_be_is_refused_in_one_line(changes, message):
+    with pytest.raises(InputError, match=message) as error:
         dataclasses.replace(PLAIN, **changes)
+    assert "\n" not in str(error.value)
 
 
 def test_ranges_may_be_any_pair_of_numbers():
@@ -221,6 +240,17 @@ def test_family_refuses_what_it_cannot_use():
         family_of(PLAIN, held_out={"power": (0.5, 2)})
     with pytest.raises(InputError, match="held_out leaves nothing to train on; make it smaller"):
         family_of(PLAIN, SIGNED, held_out={"mass": (1, 3)})
+    for parameters in (PLAIN, "mass", ("mass",), 3, None):
+        with pytest.raises(InputError, match=r"^family 'cartpole': parameters=.*: must be a tuple of Parameter$"):
+            dataclasses.replace(registry.get("cartpole"), parameters=parameters, held_out={})
+        with pytest.raises(InputError, match=r"^family 'carts': parameters=.*: must be a tuple of Parameter$"):
+            GymnasiumFamily(name="carts", parameters=parameters, make="CartPole-v1")
+    assert family_of(*[PLAIN]).parameters == dataclasses.replace(family_of(PLAIN), parameters=[PLAIN]).parameters
+    for steps in (0, -3, 2.7, float("nan"), float("inf")):
+        with pytest.raises(InputError, match=rf"^family 'cartpole': max_episode_steps={steps} must be 1 or more, a wh"):
+            family_of(PLAIN, max_episode_steps=steps)
+    with pytest.raises(InputError, match=r"^family 'cartpole': max_episode_steps='x': must be a number$"):
+        family_of(PLAIN, max_episode_steps="x")
 
 
 def test_a_family_cannot_be_changed_by_accident():
@@ -298,20 +328,47 @@ def test_the_check_names_the_function_and_what_it_must_answer(changes, message):
     assert "\n" not in str(error.value)
 
 
-def register(monkeypatch, value):
-    """Let another package register ``value`` under the name of toy."""
-    point = EntryPoint("toy", value, registry.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(
-        registry,
-        "entry_points",
-        lambda group, name="toy": [point] if (group, name) == (point.group, point.name) else [],
-    )
+def register(monkeypatch, value, name="toy"):
+    """Let other packages register values under a name."""
+    points = [EntryPoint(name, one, registry.ENTRY_POINT_GROUP) for one in value.split()]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.ENTRY_POINT_GROUP else [])
 
 
-def test_other_packages_register_families_by_entry_point(monkeypatch):
-    register(monkeypatch, "hyperrl.envs.pendulum:family")
+def test_other_packages_register_families_by_entry_point(monkeypatch, tmp_path):
+    """An installed package, as far as Python can tell."""
+    package = tmp_path / "toys-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[hyperrl.families]\ntoy = toys_of_a_test:family\n")
+    (tmp_path / "toys_of_a_test.py").write_text("from hyperrl.envs.pendulum import signed as family\n")
+    assert "toy" not in registry.families()
+    monkeypatch.syspath_prepend(tmp_path)
     assert registry.families()[-1] == "toy"
-    assert registry.get("toy").name == "pendulum"
+    assert registry.get("toy").name == "pendulum_signed"
+    assert registry.env_id("toy") == registry.extra("toy") == ""
+
+
+def test_a_name_that_is_taken_is_listed_once_and_said(monkeypatch):
+    register(monkeypatch, "mine.tank:family", "cartpole")
+    said = (
+        "family 'cartpole': entry point 'mine.tank:family' of another package is left out, since the name is that of "
+    )
+    with pytest.warns(UserWarning, match=f"^{said}this package; register it under another name$"):
+        assert registry.families().count("cartpole") == 1
+    with pytest.warns(UserWarning, match=said):
+        assert registry.get("cartpole") is registry.get("cartpole")
+    register(monkeypatch, "hyperrl.envs.pendulum:family hyperrl.envs.ode:ode1")
+    with pytest.warns(UserWarning, match="entry point 'hyperrl.envs.ode:ode1' .* that of hyperrl.envs.pendulum:family"):
+        assert registry.families().count("toy") == 1
+    with pytest.warns(UserWarning, match="left out"):
+        assert registry.get("toy").name == "pendulum"
+    register(monkeypatch, "hyperrl.envs.pendulum:family hyperrl.envs.pendulum:family")
+    assert registry.families().count("toy") == 1
+
+
+@each_family
+def test_ids_are_known_without_the_family(family):
+    assert registry.env_id(family.name) == family.env_id
 
 
 @pytest.mark.parametrize(
@@ -338,5 +395,5 @@ def test_numpy_numbers_and_float64_boxes_are_taken():
     dataclasses.replace(pendulum, action_space=Box(-4, 4, (1,), dtype=np.float64)).check()
     with pytest.raises(InputError, match="max_episode_steps=0 must be 1 or more"):
         dataclasses.replace(cartpole, max_episode_steps=0)
-    with pytest.raises(InputError, match="default 'x' must be a number"):
+    with pytest.raises(InputError, match="default='x': must be a number"):
         Parameter("mass", "kg", "x", train=(0.5, 2), wide=(0.5, 2))

@@ -31,6 +31,7 @@ from hyperrl.envs import (
 )
 from hyperrl.envs.family import SPLITS
 from hyperrl.envs.gymnasium_env import GymnasiumVectorEnv
+from hyperrl.episodes import episode_returns
 
 LANDER, WALKER = registry.get("lunar_lander"), registry.get("bipedal_walker")
 WINDY, THROTTLED = registry.get("lunar_lander_wind"), registry.get("lunar_lander_continuous")
@@ -210,6 +211,17 @@ def test_async_equals_sync():
         env.close()
     assert_same(*streams)
     assert streams[0][3].any(), "episodes ended"
+
+
+def test_judging_starts_no_process():
+    family = dataclasses.replace(LANDER, vectorization="async", max_episode_steps=3)
+    assert LANDER.in_process() is LANDER
+    returns_TE, lengths_TE = episode_returns(family, family.variants("train", 2), lambda obs: obs[:, 0].long(), 3)
+    assert (lengths_TE == 3).all()
+    sync = dataclasses.replace(family, vectorization="sync")
+    np.testing.assert_array_equal(
+        returns_TE, episode_returns(sync, family.variants("train", 2), lambda obs: obs[:, 0].long(), 3)[0]
+    )
 
 
 def test_answers_are_torch_and_are_not_overwritten():
@@ -642,17 +654,34 @@ def test_frames_are_drawn(family, monkeypatch):
     env.close()
 
 
-@pytest.mark.parametrize("name", ["lunar_lander", "bipedal_walker"])
-def test_without_box2d_one_line_names_the_extra(name, monkeypatch):
-    for module in [name for name in sys.modules if name.split(".")[0] == "Box2D" or "envs.box2d" in name]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.delitem(sys.modules, f"hyperrl.envs.{name}")
-    monkeypatch.setitem(sys.modules, "Box2D", None)
-    with pytest.raises(
-        InputError, match=r"its simulator is not installed .*; pip install 'hyperrl\[box2d\]'$"
-    ) as error:
+@pytest.mark.parametrize(
+    ("name", "simulator", "make"),
+    [
+        ("lunar_lander", "Box2D", "LunarLander-v3"),
+        ("bipedal_walker", "Box2D", "BipedalWalker-v3"),
+        ("hopper", "mujoco", "Hopper-v5"),
+        ("reacher", "mujoco", "Reacher-v5"),
+    ],
+)
+def test_without_a_simulator_one_line_names_the_extra(name, simulator, make, monkeypatch):
+    registry.get(name)
+    for module in list(sys.modules):
+        if {simulator, simulator.lower()} & {*module.split(".")} or module == f"hyperrl.envs.{name}":
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, simulator, None)
+    said = rf"its simulator is not installed .*; pip install 'hyperrl\[{simulator.lower()}\]'$"
+    with pytest.raises(InputError, match=f"^family '{name}': {said}") as error:
         registry.get(name)
     assert "\n" not in str(error.value)
+    assert registry.env_id(name).endswith(make)
+    # a family of the reader's own, of Gymnasium's environment
+    with pytest.raises((ImportError, gymnasium.error.DependencyNotInstalled)) as raised:
+        cartpole(make=make)
+    own = str(registry.not_installed("family 'tank.py'", raised.value))
+    assert re.match(f"^family 'tank.py': {said}", own)
+    assert "\n" not in own
+    assert registry.not_installed("family 'tank.py'", ImportError("no tank", name="tank")) is None
+    assert registry.not_installed("family 'tank.py'", ValueError("no")) is None
 
 
 def test_contexts_are_wrappers_of_gymnasium():

@@ -1,5 +1,6 @@
 """MuJoCo in batch agrees with Gymnasium's v5 environments, whose models are edited here by hand."""
 
+import dataclasses
 import gc
 import io
 import multiprocessing
@@ -19,6 +20,7 @@ from gymnasium.utils.env_checker import check_env
 from hyperrl.envs import InputError, PhysicsVectorEnv, registry
 from hyperrl.envs import mujoco as ours
 from hyperrl.envs.ant import simulation as ant
+from hyperrl.envs.drift import Schedule
 from hyperrl.envs.half_cheetah import simulation as half_cheetah
 from hyperrl.envs.hopper import simulation as hopper
 from hyperrl.envs.inverted_double_pendulum import simulation as inverted_double_pendulum
@@ -291,6 +293,26 @@ def test_families_pass_the_check_and_stand_in_gymnasium(name):
             "ignore", ".*(Box observation space m.*imum value is|For Box action spaces)", UserWarning
         )
         check_env(env.unwrapped, skip_render_check=True)
+
+
+@pytest.mark.parametrize("name", ["hopper", "reacher"])
+def test_what_drifts_changes_the_model_from_step_to_step(name):
+    """Against v5's environment, whose model is edited by hand and built anew for every step."""
+    family, (_, env_id) = registry.get(name), TASKS[name]
+    family = dataclasses.replace(family, drift={"mass": Schedule(lambda start, step: start * 1.02**step)})
+    vector = PhysicsVectorEnv(family, family.table([{"mass": 1.2}, {"mass": 0.8}]), dtype=torch.float64)
+    vector.reset(seed=0)
+    masses, state = np.array([1.2, 0.8]), vector.state_dict()["state_TEX"].numpy()
+    for action in actions(gymnasium_env(env_id, {}), 8, np.random.default_rng(0)):
+        final_obs = vector.step(torch.as_tensor(action).repeat(2, 1))[4]["final_obs"]
+        for row, mass in enumerate(masses):
+            env = gymnasium_env(env_id, {"mass": mass})
+            env.reset(seed=0)
+            motion = env.model.nq + 2 * env.model.nv
+            mujoco.mj_setState(env.model, env.data, state[row, 0, :motion], ours._KEPT)
+            np.testing.assert_allclose(final_obs[row], env.step(action)[0], rtol=0, atol=1e-9)
+        masses, state = masses * 1.02, vector.state_dict()["state_TEX"].numpy()
+        np.testing.assert_allclose(vector.variants_TP[:, family.names.index("mass")], masses, rtol=1e-12)
 
 
 @each_task

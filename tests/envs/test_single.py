@@ -1,5 +1,6 @@
 """The registered single environments are ordinary Gymnasium environments."""
 
+import dataclasses
 import warnings
 
 import gymnasium
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env as check_env_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from hyperrl.envs import InputError, Parameter, PhysicsFamily, VariantEnv, registry
 
@@ -73,7 +76,7 @@ def test_frames_are_gymnasiums(family):
 def test_registration_matches_the_family(family):
     env = gymnasium.make(family.env_id)
     assert env.spec.max_episode_steps == family.max_episode_steps
-    assert env.unwrapped.parameters == family.defaults
+    assert env.unwrapped.context == family.defaults
     env.reset(seed=0)
     env.action_space.seed(0)
     for step in range(1, family.max_episode_steps + 1):
@@ -85,7 +88,7 @@ def test_registration_matches_the_family(family):
 
 def test_parameters_are_keywords_and_act():
     env = gymnasium.make("hyperrl/CartPole-v1", gravity=12.0, length=0.8)
-    assert env.unwrapped.parameters == registry.get("cartpole").variant(gravity=12, length=0.8)
+    assert env.unwrapped.context == registry.get("cartpole").variant(gravity=12, length=0.8)
     plain = gymnasium.make("hyperrl/CartPole-v1")
     env.reset(seed=0)
     plain.reset(seed=0)
@@ -114,6 +117,110 @@ def test_options_of_reset_are_refused_and_not_ignored():
 def test_pendulums_action_space_follows_max_torque():
     env = gymnasium.make("hyperrl/Pendulum-v1", max_torque=3.0)
     assert env.action_space == gymnasium.spaces.Box(-3, 3, (1,), np.float32)
+    env.context = {"max_torque": 1.5}
+    assert env.action_space == gymnasium.spaces.Box(-1.5, 1.5, (1,), np.float32)
+
+
+# the context of a single environment
+
+LANDER = registry.get("lunar_lander")
+SETTABLE = pytest.mark.parametrize(
+    ("family", "context"),
+    [(registry.get("cartpole"), {"length": 1.5}), (LANDER, {"gravity": -3.0})],
+    ids=["ours", "gym"],
+)
+
+
+def five_steps(env, **keywords):
+    obs = [env.reset(**keywords)[0]]
+    return np.array(obs + [env.step(1)[0] for _ in range(5)])
+
+
+@SETTABLE
+@pytest.mark.parametrize("made", [lambda family: family.single(), lambda family: gymnasium.make(family.env_id)])
+def test_a_context_that_is_set_acts_as_one_from_the_start(family, context, made):
+    env, default = made(family), five_steps(family.single(), seed=3)
+    env.reset(seed=3)
+    env.context = context
+    assert env.context == family.variant(**context)
+    np.testing.assert_array_equal(five_steps(env, seed=3), five_steps(family.single(**context), seed=3))
+    env.get_wrapper_attr("set_context")({})
+    assert env.context == family.defaults
+    np.testing.assert_array_equal(five_steps(env, seed=3), default)
+    for wrong in (3, None, [1.0], "gravity"):
+        with pytest.raises(InputError, match=r"^context=.*: must map parameters to values, as in \{'gravity': "):
+            env.context = wrong
+    with pytest.raises(InputError, match=r"^weight: unknown parameter of family"):
+        env.context = {"weight": 1.0}
+    assert env.context == family.defaults
+
+
+@SETTABLE
+def test_gymnasiums_vector_environments_of_an_id_take_contexts(family, context):
+    want = [five_steps(family.single(**one), seed=1) for one in (context, {})]
+    envs = gymnasium.make_vec(family.env_id, num_envs=2, vectorization_mode="sync")
+    envs.set_attr("context", [context, {}])
+    assert envs.get_attr("context") == (family.variant(**context), family.defaults)
+    seen = [envs.reset(seed=[1, 1])[0]] + [envs.step(np.array([1, 1]))[0] for _ in range(5)]
+    np.testing.assert_array_equal(np.swapaxes(seen, 0, 1), np.array(want, dtype=np.float32))
+    envs.call("set_context", context)
+    assert envs.get_attr("context") == (family.variant(**context),) * 2
+
+
+@SETTABLE
+@pytest.mark.parametrize("monitored", [False, True])
+def test_sb3s_vector_environments_of_an_id_take_contexts(family, context, monitored):
+    """``make_vec_env`` puts a Monitor outside, whose attributes are nobody's business: there the method is called."""
+    envs = make_vec_env(family.env_id, 2) if monitored else DummyVecEnv([lambda: gymnasium.make(family.env_id)] * 2)
+    if monitored:
+        envs.env_method("set_context", context, indices=[1])
+    else:
+        envs.set_attr("context", context, indices=[1])
+    assert envs.get_attr("context") == [family.defaults, family.variant(**context)]
+    envs.seed(0)
+    seen = [envs.reset()] + [envs.step([1, 1])[0] for _ in range(5)]
+    want = [five_steps(family.single(**one), seed=seed) for seed, one in enumerate(({}, context))]
+    np.testing.assert_array_equal(np.swapaxes(seen, 0, 1), np.array(want, dtype=np.float32))
+
+
+@SETTABLE
+def test_single_environments_truncate_by_themselves(family, context):
+    """As Gymnasium's ``TimeLimit``, so that none need stand between a context and who sets it."""
+    short = dataclasses.replace(family, max_episode_steps=5)
+    envs = DummyVecEnv([short.single] * 2)
+    envs.set_attr("context", context)
+    envs.reset()
+    assert envs.get_attr("context") == [family.variant(**context)] * 2
+    for step in range(1, 13):
+        *_, dones, infos = envs.step([step % 2, step % 2])
+        assert dones.tolist() == [step % 5 == 0] * 2
+        assert [info["TimeLimit.truncated"] for info in infos] == dones.tolist()
+
+
+@SETTABLE
+def test_an_environment_is_made_again_from_its_specification(family, context):
+    env = gymnasium.make(family.env_id, **context)
+    assert gymnasium.spec(family.env_id).max_episode_steps == env.spec.max_episode_steps == family.max_episode_steps
+    again = gymnasium.make(env.spec)
+    assert again.context == family.variant(**context)
+    assert again.spec.max_episode_steps == family.max_episode_steps
+    short = gymnasium.make(family.env_id, max_episode_steps=3)
+    short.reset(seed=0)
+    assert [short.step(1)[3] for _ in range(3)] == [False, False, True]
+
+
+@pytest.mark.parametrize("name", ["cartpole", "acrobot"])
+def test_frames_follow_the_context(name):
+    family = registry.get(name)
+    env, other = (family.single(render_mode="rgb_array", **context) for context in ({}, changed(family)))
+    for one in (env, other):
+        one.reset(seed=0)
+    assert (env.render() != other.render()).any()
+    env.context = changed(family)
+    env.reset(seed=0)
+    np.testing.assert_array_equal(env.render(), other.render())
+    env.close()
+    other.close()
 
 
 @each_family

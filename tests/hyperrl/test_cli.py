@@ -23,7 +23,8 @@ from hyperrl.families import resolve
 from hyperrl.statistics import iqm, worst_tenth
 
 CONTRACT = {"family", "agent", "seed", "split", "episodes", "mean", "worst", "iqm", "ci95", "variants"}
-OURS = {"drift", "worst_tenth", "experts"}
+OURS = {"drift", "worst_tenth", "experts", "calibration"}
+COMMANDS = ("families", "train", "evaluate", "experts", "play", "map", "export", "audit")
 OUTSIDE = pytest.mark.filterwarnings("default:.* outside the training range")
 
 
@@ -45,13 +46,15 @@ def consistent(result):
     returns = np.array([variant["returns"] for variant in result["variants"]])
     assert returns.shape[1] == result["episodes"]
     for variant, row in zip(result["variants"], returns, strict=True):
-        assert set(variant) == {"parameters", "returns", "mean"}
+        assert set(variant) == {"parameters", "returns", "mean", "predicted", "discounted"}
         assert variant["mean"] == pytest.approx(row.mean())
     means = returns.mean(1)
     assert result["mean"] == pytest.approx(means.mean())
     assert result["worst"] == means.min()
     assert result["worst_tenth"] == worst_tenth(means)
     assert result["iqm"] == pytest.approx(iqm(returns))
+    for name, key in (("predicted", "predicted"), ("measured", "discounted")):
+        assert result["calibration"][name] == pytest.approx(np.mean([variant[key] for variant in result["variants"]]))
     low, high = result["ci95"]
     assert low <= result["iqm"] <= high
     assert low < high or len(set(returns.flatten())) == 1 or returns.shape[1] == 1
@@ -65,10 +68,10 @@ def consistent(result):
 def test_no_command_shows_the_help(cli):
     status, out, err = cli()
     assert (status, err) == (0, "")
-    assert all(command in out for command in ("families", "train", "evaluate", "experts", "play", "audit"))
+    assert all(command in out for command in COMMANDS)
 
 
-@pytest.mark.parametrize("command", ["families", "train", "evaluate", "experts", "play", "audit"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(cli, command):
     status, out, err = cli(command, "--help")
     assert (status, err) == (0, "")
@@ -448,6 +451,63 @@ def test_an_own_family_from_a_module(cli, own_family, words, monkeypatch):
     sys.modules.pop("plant")
 
 
+# files, and predictions
+
+
+@OUTSIDE
+def test_export_one(cli, tiny_run):
+    words = ["export", tiny_run.folder, "--set", "gravity=20", "length=0.8", "--format", "onnx", "--out", "new/p.onnx"]
+    status, out, err = cli(*words)
+    assert (status, err) == (0, "warning: gravity=20 lies outside the training range 5 to 15 m/s2\n")
+    assert out.startswith("written: new/p.onnx\nchecked against the policy: actions differ by ")
+    first = Path("new/p.onnx").read_bytes()
+    status, out, err = cli(*words)
+    assert (status, out) == (2, "")
+    assert err.endswith("hyperrl: new/p.onnx: is there already; overwrite it with --force, or choose another name\n")
+    assert Path("new/p.onnx").read_bytes() == first
+    assert cli(*words, "--force")[0] == 0
+    assert [path.name for path in Path("new").iterdir()] == ["p.onnx"]
+
+
+def test_export_many(cli, tiny_run):
+    words = ["export", tiny_run.folder, "--all", "3", "--split", "validation", "--format", "onnx", "--out", "new"]
+    status, out, err = cli(*words)
+    assert (status, err) == (0, "")
+    assert out.startswith("written: 3 files and index.json in new\n")
+    index = json.loads(Path("new/index.json").read_text())
+    told = {name: index[name] for name in ("family", "agent", "seed", "split", "format")}
+    assert told == {"family": "cartpole", "agent": "hyper", "seed": 0, "split": "validation", "format": "onnx"}
+    family = registry.get("cartpole")
+    assert [v["parameters"] for v in index["variants"]] == family.untable(family.variants("validation", 3))
+    assert [v["file"] for v in index["variants"]] == ["000.onnx", "001.onnx", "002.onnx"]
+    assert {path.name for path in Path("new").iterdir()} == {"index.json", "000.onnx", "001.onnx", "002.onnx"}
+    status, _, err = cli(*words)
+    assert status == 2
+    assert err == "hyperrl: new/index.json: is there already; overwrite it with --force, or choose another folder\n"
+    assert cli(*words, "--force")[0] == 0
+
+
+def test_map(cli, tiny_run):
+    words = ["map", tiny_run.folder, "--over", "length", "gravity", "--png", "new/m.png", "--json", "new/m.json"]
+    status, out, err = cli(*words)
+    assert (status, err) == (0, "")
+    assert out.startswith("predicted discounted return (gamma 0.995) of 961 variants: ")
+    assert out.endswith("figure: new/m.png\n")
+    result = json.loads(Path("new/m.json").read_text())
+    assert (result["family"], result["agent"], result["seed"]) == ("cartpole", "hyper", 0)
+    assert result["over"] == ["length", "gravity"]
+    assert np.shape(result["predicted"]) == (31, 31)
+    assert [len(values) for values in result["values"]] == [31, 31]
+    assert set(result["others"]) == {"masscart", "masspole", "force_mag"}
+    with Image.open("new/m.png") as image:
+        assert min(image.size) > 600
+    status, out, _ = cli("map", tiny_run.folder)
+    assert status == 0
+    (path,) = [line.removeprefix("figure: ") for line in out.splitlines() if line.startswith("figure: ")]
+    assert Path(path).parent == tiny_run.folder / "figures"
+    assert Path(path).exists()
+
+
 # mistakes
 
 
@@ -554,6 +614,33 @@ MISTAKES = {
     "play below a file": ("play {run} --gif {file}/a.gif", "{file}/a.gif", "cannot be written"),
     "play without a file": ("play {run}", "--gif", "required: --gif; see hyperrl play --help"),
     "play seed": ("play {run} --gif a.gif --seed -1", "seed=-1", "must be 0 or more"),
+    "map over one": ("map {run} --over length", "--over", "expected 2 arguments"),
+    "map over the same": ("map {run} --over length length", "--over length length", "needs two different parameters"),
+    "map unknown": ("map {run} --over length mass", "mass", "unknown parameter of family 'cartpole'; choose from"),
+    "map missing run": ("map none", "none", "holds no run; name a folder that hyperrl train wrote"),
+    "map below a file": ("map {run} --over length gravity --json {file}/m.json", "{file}/m.json", "cannot be written"),
+    "export format": ("export {run} --format tflite --out a", "'tflite'", "unknown; choose from sb3, onnx, torch"),
+    "export no format": ("export {run} --out a", "--format", "required: --format; see hyperrl export --help"),
+    "export nowhere": ("export {run} --format onnx", "--out", "required: --out; see hyperrl export --help"),
+    "export there": (
+        "export {run} --format onnx --out {file}",
+        "{file}",
+        "is there already; overwrite it with --force",
+    ),
+    "export folder": ("export {run} --format onnx --out {folder}", "{folder}", "is a folder; name a file"),
+    "export below a file": ("export {run} --format onnx --out {file}/a", "{file}", "cannot be written"),
+    "export parameter": ("export {run} --set mass=1 --format onnx --out a", "mass", "unknown parameter of family"),
+    "export bounds": ("export {run} --set length=-1 --format onnx --out a", "length=-1.0", "must be within (0, 10] m"),
+    "export missing run": ("export none --format onnx --out a", "none", "holds no run; name a folder that hyperrl"),
+    "export all and one": (
+        "export {run} --all 3 --set length=1 --format onnx --out a",
+        "--all 3",
+        "takes variants of a split, --set gives one; leave out either",
+    ),
+    "export split of one": ("export {run} --split train --format onnx --out a", "--split train", "needs --all"),
+    "export none": ("export {run} --all 0 --format onnx --out a", "variants=0", "must be 1 or more"),
+    "export split": ("export {run} --all 2 --split test --format onnx --out a", "split 'test'", "unknown; choose from"),
+    "export all below a file": ("export {run} --all 2 --format onnx --out {file}", "{file}", "cannot be written"),
     "audit family": ("audit nonsense", "'nonsense'", "unknown; choose from cartpole"),
     "audit nothing": ("audit", "FAMILY", "required: FAMILY; see hyperrl audit --help"),
     "experts family": ("experts nonsense --variants 1", "'nonsense'", "unknown; choose from cartpole"),

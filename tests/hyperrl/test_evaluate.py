@@ -16,7 +16,7 @@ from hyperrl.cli import main
 from hyperrl.envs import InputError, PhysicsVectorEnv, VariantEnv, registry
 from hyperrl.episodes import START_SEED, episode_returns, random_actions
 from hyperrl.evaluate import evaluate, grid, save, sweep
-from hyperrl.experts import expert_settings
+from hyperrl.experts import expert_settings, glimpse
 from hyperrl.rollout import Greedy
 from hyperrl.run import Run
 
@@ -181,6 +181,7 @@ def write_expert(folder, variant, mean, random, name):
         "returns": [mean] * 10,
         "mean": mean,
         "random": random,
+        "glimpse": glimpse(CARTPOLE, variant),
     }
     (folder / f"{name}.json").write_text(json.dumps(record))
 

@@ -133,7 +133,7 @@ def test_discrete_samples_have_the_right_distribution(policy_of):
     policy, count = policy_of("cartpole", scale=0.4), 20_000
     for obs in OBSERVATIONS["cartpole"][:3]:
         with torch.no_grad():
-            distribution, _ = policy._agent(policy._weights_1D, torch.tensor(obs, dtype=torch.float32).view(1, 1, -1))
+            distribution, _ = policy.agent(policy.weights_1D, torch.tensor(obs, dtype=torch.float32).view(1, 1, -1))
         p = float(distribution.probs[0, 0, 1])
         assert 0.02 < p < 0.98
         action, _ = policy.predict(np.tile(obs, (count, 1)))
@@ -146,7 +146,7 @@ def test_continuous_samples_have_the_right_distribution(policy_of):
     obs = np.tile(OBSERVATIONS["pendulum"][0], (count, 1))
     mean = policy.predict(obs[0], deterministic=True)[0][0]
     with torch.no_grad():
-        distribution, _ = policy._agent(policy._weights_1D, torch.tensor(obs[:1], dtype=torch.float32).view(1, 1, -1))
+        distribution, _ = policy.agent(policy.weights_1D, torch.tensor(obs[:1], dtype=torch.float32).view(1, 1, -1))
     std = 4 * float(distribution.stddev)  # in half-ranges of the torque's +-4 N m
     assert 4 * float(distribution.mean) == pytest.approx(mean, abs=1e-5)
     assert 0.3 < std < 0.8

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hyperrl import statistics
-from hyperrl.statistics import iqm, stratified_bootstrap, worst_tenth
+from hyperrl.statistics import iqm, spearman, stratified_bootstrap, worst_tenth
 
 finite = st.floats(-1e6, 1e6)
 tables = hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=8), elements=finite)
@@ -157,3 +157,19 @@ def test_what_cannot_be_judged_is_refused():
         stratified_bootstrap(np.ones(3))
     with pytest.raises(ValueError, match="confidence=95"):
         stratified_bootstrap(np.ones((2, 2)), confidence=95)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "expected"),
+    [
+        ([1, 2, 3, 4], [10, 20, 25, 1000], 1.0),
+        ([1, 2, 3, 4], [8, 4, 2, 1], -1.0),
+        ([1, 2, 3, 4], [1, 3, 2, 4], 0.8),  # 1 - 6 (1 + 1) / (4 (16 - 1))
+        ([1, 2, 2, 3], [1, 3, 2, 4], 4.5 / np.sqrt(4.5 * 5)),  # the two alike share rank 2.5
+        ([1, 2, 3], [5, 5, 5], None),
+        ([1], [1], None),
+    ],
+)
+def test_rank_correlation_by_hand(x, y, expected):
+    found = spearman(np.array(x), np.array(y))
+    assert found is None if expected is None else found == pytest.approx(expected)
