@@ -1,7 +1,8 @@
 """Networks and losses.
 
 Arms answer two calls: ``generate(context_TC) -> weights_TD``, and
-``forward(weights_TD, obs_TNO) -> (distribution, value_TN)``. ``plain(weights_1D)`` takes one variant out of its arm.
+``forward(weights_TD, obs_TNO) -> (distribution, value_TN)``. ``whole(weights_TD)``
+takes variants out of their arm as ordinary networks, which ``target`` plays.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from hyperrl.agents.blind import BlindAgent
 from hyperrl.agents.concat import ConcatAgent
 from hyperrl.agents.hyper import HyperAgent
 from hyperrl.agents.spec import AgentSpec
+from hyperrl.agents.target import TargetNetworks
 
 __all__ = ["ARMS", "Agent", "AgentSpec"]
 
@@ -34,10 +36,9 @@ class Agent(Protocol):
     def __call__(self, weights_TD: Tensor, obs_TNO: Tensor) -> tuple[Distribution, Tensor]:
         """Distribution over actions (T, N) or (T, N, A), and values (T, N) in units of return."""
 
-    def plain(self, weights_1D: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """What ``__call__`` does for one variant, as ordinary networks: those that a file can hold.
+    @property
+    def target(self) -> TargetNetworks:
+        """Plays what ``whole`` answers as this arm plays what it was made of."""
 
-        Returns:
-            Policy and value network, ``[weight (H, I), bias (H,), ...]`` from normalised observations to outputs and to
-            values in the normaliser's scale; continuous actions add their log deviations (A,) to the policy's.
-        """
+    def whole(self, weights_TD: Tensor) -> Tensor:
+        """Weights (T, W) of an ordinary policy and value network for each variant, taken out of the arm."""

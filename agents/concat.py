@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from hyperrl.agents.actor_critic import Normaliser, action_distribution, shared_mlp
 from hyperrl.agents.spec import AgentSpec, policy_layers, value_layers
+from hyperrl.agents.target import TargetNetworks
 
 
 class ConcatAgent(nn.Module):
@@ -37,11 +36,18 @@ class ConcatAgent(nn.Module):
         value_TN = shared_mlp(list(self.value), x, self.spec.activation).squeeze(2) * self.normaliser.value_scale
         return action_distribution(self.spec, output, log_std), value_TN
 
-    def plain(self, weights_1D: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Policy and value network for one variant: its context is constant, and so part of the first biases."""
-        return self._absorb(self.policy, weights_1D[0]), self._absorb(self.value, weights_1D[0])
+    @property
+    def target(self) -> TargetNetworks:
+        """Networks of the same sizes that read the observation alone."""
+        return TargetNetworks(self.spec, self.normaliser)
 
-    def _absorb(self, layers: Iterable[Tensor], context_C: Tensor) -> list[Tensor]:
+    def whole(self, weights_TD: Tensor) -> Tensor:
+        """Every weight of each variant's networks (T, W): a constant context is part of the first biases."""
+        policy, value = self._absorb(list(self.policy), weights_TD), self._absorb(list(self.value), weights_TD)
+        return self.target.join(policy, value)
+
+    def _absorb(self, layers: list[Tensor], context_TC: Tensor) -> list[Tensor]:
         weight, bias, *rest = layers
-        obs = self.spec.observation
-        return [weight[:, :obs], bias + weight[:, obs:] @ context_C, *rest]
+        obs, count = self.spec.observation, len(context_TC)
+        alike = [layer.expand(count, *layer.shape) for layer in (weight[:, :obs], *rest)]
+        return [alike[0], bias + context_TC @ weight[:, obs:].T, *alike[1:]]

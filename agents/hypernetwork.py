@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from hyperrl.agents.spec import split_layers
+
 
 class Hypernetwork(nn.Module):
     """A small network that writes the weights of another one.
@@ -45,8 +47,7 @@ class Hypernetwork(nn.Module):
 
     def split(self, weights_TD: Tensor) -> list[Tensor]:
         """Weights (T, D) as one tensor (T, *shape) a layer."""
-        parts = weights_TD.split([shape.numel() for shape in self.shapes], dim=1)
-        return [part.view(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        return split_layers(weights_TD, self.shapes)
 
 
 def weight_statistics(weights_TD: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -74,3 +75,15 @@ def policy_layers(spec: AgentSpec, inputs: int) -> list[Tensor]:
 def value_layers(spec: AgentSpec, inputs: int) -> list[Tensor]:
     """Initial weights of a value network."""
     return orthogonal_layers(inputs, spec.hidden, 1, gain=1.0)
+
+
+def layer_shapes(inputs: int, hidden: Sequence[int], outputs: int) -> list[torch.Size]:
+    """Shapes of ``orthogonal_layers``' answer."""
+    sizes = [inputs, *hidden, outputs]
+    return [torch.Size(shape) for fan_in, fan_out in pairwise(sizes) for shape in ((fan_out, fan_in), (fan_out,))]
+
+
+def split_layers(weights_TD: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    """Weights (T, D), the layers flattened one after the other, as one tensor (T, *shape) a layer."""
+    parts = weights_TD.split([shape.numel() for shape in shapes], dim=1)
+    return [part.view(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]

@@ -61,7 +61,8 @@ class Plain(NamedTuple):
 def plain(policy: Policy) -> Plain:
     """Take a policy out of its arm: actions' half-ranges and the scale of values go into the last layers."""
     agent, space = policy.agent, policy.family.action_space
-    actor, critic = ([layer.detach().cpu() for layer in layers] for layers in agent.plain(policy.weights_1D))
+    whole = agent.target.split(agent.whole(policy.weights_1D))
+    actor, critic = ([layer[0].detach().cpu() for layer in layers] for layers in whole)
     scale = agent.normaliser.value_scale.cpu()
     critic[-2:] = [critic[-2] * scale, critic[-1] * scale]
     log_std = low = high = None

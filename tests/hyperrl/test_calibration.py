@@ -26,7 +26,8 @@ def right(obs):
 def by_hand(run, variant, copies):
     """The value network of one variant at the starts of judged episodes, in NumPy."""
     obs, _ = run.family.vector(run.family.table([variant]), copies).reset(seed=START_SEED, options={"paired": True})
-    _, layers = run.agent.plain(generated(run.agent, run.family, [variant]))
+    _, value = run.agent.target.split(run.agent.whole(generated(run.agent, run.family, [variant])))
+    layers = [layer[0] for layer in value]
     normaliser = run.agent.normaliser
     mean, var, return_var = (x.double().numpy() for x in (normaliser.mean, normaliser.var, normaliser.return_var))
     y = np.clip((obs.double().numpy() - mean) / np.sqrt(var + 1e-8), -10, 10).T
