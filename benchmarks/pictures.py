@@ -1,7 +1,8 @@
-"""The README's pictures, from a run of the CartPole family.
+"""The README's animations: several variants side by side, each under the policy that one run wrote for it.
 
 make demo
-python benchmarks/pictures.py [--run runs/demo]
+python benchmarks/pictures.py                                        # the run of the demo, with its learning curves
+python benchmarks/pictures.py runs/half_cheetah_velocity-hyper-0 --seconds 3
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ from hyperrl.figures import gif_bytes
 from hyperrl.play import play_episode
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
-VARIANTS: tuple[dict[str, float], ...] = (
-    {"length": 0.25, "gravity": 6.0},
-    {"length": 0.6, "masspole": 0.4},
-    {"length": 1.0, "masspole": 0.5},
-    {"length": 0.3, "force_mag": 15.0},
-    {"length": 0.9, "gravity": 15.0},
-    {"length": 0.7, "masscart": 2.0, "force_mag": 6.0},
-)
+VARIANTS: dict[str, tuple[dict[str, float], ...]] = {
+    "cartpole": (
+        {"length": 0.25, "gravity": 6.0},
+        {"length": 0.6, "masspole": 0.4},
+        {"length": 1.0, "masspole": 0.5},
+        {"length": 0.3, "force_mag": 15.0},
+        {"length": 0.9, "gravity": 15.0},
+        {"length": 0.7, "masscart": 2.0, "force_mag": 6.0},
+    ),
+    "half_cheetah_velocity": tuple({"target_velocity": speed} for speed in (0.3, 0.9, 1.4, 1.8, 2.3, 2.9)),
+}
+COLUMNS = 3
 
 
 def labelled(frame: np.ndarray, text: str) -> np.ndarray:
@@ -38,21 +43,25 @@ def labelled(frame: np.ndarray, text: str) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--run", type=Path, default=Path("runs/demo"))
-    run = hyperrl.load(parser.parse_args().run)
+    parser.add_argument("run", type=Path, nargs="?", default=Path("runs/demo"))
+    parser.add_argument("--seconds", type=float, default=10.0, help="longest animation")
+    args = parser.parse_args()
+    run = hyperrl.load(args.run)
+    name, columns, rate = run.family.name, [], 30.0
     PICTURES.mkdir(parents=True, exist_ok=True)
-    shutil.copy(run.folder / "figures" / "learning_curves.png", PICTURES / "cartpole.png")
-    columns = []
-    for parameters in VARIANTS:
-        frames, fps, total = play_episode(run.policy(**parameters), seed=3)
-        units = [f"{name} {value:g} {run.family[name].unit}" for name, value in parameters.items()]
-        columns.append([labelled(frame, f"{', '.join(units)}: {total:.0f}") for frame in frames])
+    shutil.copy(run.folder / "figures" / "learning_curves.png", PICTURES / f"{name}.png")
+    for parameters in VARIANTS[name]:
+        frames, rate, total = play_episode(run.policy(**parameters), seed=3)
+        units = [f"{key} {value:g} {run.family[key].unit}" for key, value in parameters.items()]
+        shown = frames[: int(args.seconds * rate)]
+        columns.append([labelled(frame, f"{', '.join(units)}: {total:.0f}") for frame in shown])
         print(parameters, total)
     grids = []
     for row in zip_longest(*columns):
         shown = [frame if frame is not None else column[-1] for frame, column in zip(row, columns, strict=True)]
-        grids.append(np.concatenate([np.concatenate(shown[:3], axis=1), np.concatenate(shown[3:], axis=1)]))
-    (PICTURES / "cartpole.gif").write_bytes(gif_bytes(grids, fps))
+        lines = [np.concatenate(shown[i : i + COLUMNS], axis=1) for i in range(0, len(shown), COLUMNS)]
+        grids.append(np.concatenate(lines))
+    (PICTURES / f"{name}.gif").write_bytes(gif_bytes(grids, rate))
 
 
 if __name__ == "__main__":

@@ -321,7 +321,9 @@ class Simulation:
             return model, mujoco.MjData(model)
 
         env_class = type(self.env_class.__name__, (self.env_class,), {"_initialize_simulation": initialise})
-        env = env_class(render_mode=render_mode)
+        # by default Gymnasium's camera stands still, and what runs leaves the picture
+        follows = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, "track") >= 0
+        env = env_class(render_mode=render_mode, **({"camera_name": "track"} if follows else {}))
         if render_mode == "rgb_array":
             _require_frames(env)
         return env
