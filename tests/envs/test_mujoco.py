@@ -459,7 +459,8 @@ def test_frames_are_gymnasiums(name):
     family = registry.get(name)
     simulation, env_id = TASKS[name.partition("_dir")[0]]
     env = gymnasium.make(family.env_id, render_mode="rgb_array").unwrapped
-    theirs = gymnasium_env(env_id, {}, render_mode="rgb_array")
+    follows = {} if name == "reacher" else {"camera_name": "track"}  # Gymnasium's own default stands still
+    theirs = gymnasium_env(env_id, {}, render_mode="rgb_array", **follows)
     theirs.set_state(theirs.init_qpos, theirs.init_qvel)
     theirs.render()
     theirs.reset(seed=0)
