@@ -49,7 +49,8 @@ def main() -> None:
     run = hyperrl.load(args.run)
     name, columns, rate = run.family.name, [], 30.0
     PICTURES.mkdir(parents=True, exist_ok=True)
-    shutil.copy(run.folder / "figures" / "learning_curves.png", PICTURES / f"{name}.png")
+    if name == "cartpole":
+        shutil.copy(run.folder / "figures" / "learning_curves.png", PICTURES / f"{name}.png")
     for parameters in VARIANTS[name]:
         frames, rate, total = play_episode(run.policy(**parameters), seed=3)
         units = [f"{key} {value:g} {run.family[key].unit}" for key, value in parameters.items()]
