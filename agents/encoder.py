@@ -164,7 +164,8 @@ class TransitionEncoder(nn.Module):
         self.first = nn.Linear(products, 64)
         self.second = nn.Linear(64, 64)
         self.last = nn.Linear(64 + products, features - 1 - inputs)
-        self.parts: Sequence[Part] = nn.ModuleList([Part(i, y, features, hidden) for i, y in parts])  # type: ignore[assignment]
+        modules = nn.ModuleList([Part(i, y, features, hidden) for i, y in parts])
+        self.parts: Sequence[Part] = modules  # type: ignore[assignment]  # a ModuleList does not say of what
         self.register_buffer("prior_features_MK", self.features(self.prior_MZ).detach())
         self.register_buffer("certainty_KK", 1e4 * torch.eye(features))
 

@@ -2,7 +2,7 @@
 
 make demo
 python benchmarks/pictures.py                                        # the run of the demo, with its learning curves
-python benchmarks/pictures.py runs/half_cheetah_velocity-hyper-0 --seconds 3
+python benchmarks/pictures.py runs/half_cheetah_velocity-hyper-0 --seconds 2
 """
 
 from __future__ import annotations

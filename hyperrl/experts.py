@@ -364,8 +364,8 @@ def cached_experts(
         )
 
     found = [[record for record in records if fits(record, variant)] for variant in variants]
-    best = [max(records, key=lambda record: record["mean"], default=None) for records in found]
-    return [record if record is not None and _as_trained(record, family) else None for record in best]
+    ranked = [sorted(records, key=lambda record: -record["mean"]) for records in found]
+    return [next((record for record in records if _as_trained(record, family)), None) for records in ranked]
 
 
 def load_expert(family: Family, record: Record, root: Path | str = Path("runs/experts")) -> PPO:

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box
 from torch import Tensor, nn
+from torch.distributions import Categorical
 
 from hyperrl.checkpoint import require_writable, write_atomically, write_json
 from hyperrl.envs import InputError
@@ -260,7 +262,7 @@ def export(policies: Sequence[Policy], paths: Sequence[Path], format: str, force
                 raise InputError(f"{path}: not written: {_mismatch(policy, found, played_NO, format)}")
             differences.append(max(found))
         for file, path in zip(files, paths, strict=True):
-            write_atomically(path, lambda beside, file=file: shutil.copyfile(file, beside))  # type: ignore[misc]
+            write_atomically(path, partial(shutil.copyfile, file))
     return differences
 
 
@@ -308,7 +310,8 @@ def difference(policy: Policy, act: Act, obs_NO: np.ndarray) -> float:
         return float((np.abs(action_N - own_N) / half_ranges(space)[1].numpy()).max())
     distribution, _ = policy.agent(policy.weights_1D, torch.as_tensor(obs_NO, device=policy.weights_1D.device)[None])
     both_N2 = torch.as_tensor(np.stack([own_N, action_N], axis=1), device=policy.weights_1D.device)
-    own, other = distribution.logits[0].gather(1, both_N2).unbind(1)  # type: ignore[attr-defined]
+    assert isinstance(distribution, Categorical)
+    own, other = distribution.logits[0].gather(1, both_N2).unbind(1)
     return float((own - other).max())
 
 

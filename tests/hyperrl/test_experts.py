@@ -313,3 +313,6 @@ def test_an_expert_of_other_physics_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(experts, "resolve", lambda reference: heavier)
     (second,) = experts.train_experts("any", table_TP, tmp_path, overrides=TINY)
     assert second["glimpse"] != first["glimpse"]
+    # a better one of other physics does not hide the one that fits
+    (tmp_path / "cartpole" / "foreign.json").write_text(json.dumps(first | {"mean": second["mean"] + 1, "seed": 9}))
+    assert experts.cached_experts(heavier, table_TP, tmp_path, overrides=TINY) == [second]
