@@ -54,21 +54,28 @@ class Batch(NamedTuple):
         grouped = {name: getattr(self, name)[:, rows_N] for name in self._fields[:-1]}
         return self._replace(**grouped)
 
+    def pick(self, rows_TN: Tensor) -> Batch:
+        """The samples given for each variant."""
+        variant_T1 = torch.arange(len(rows_TN), device=rows_TN.device).unsqueeze(1)
+        grouped = {name: getattr(self, name)[variant_T1, rows_TN] for name in self._fields[:-1]}
+        return self._replace(**grouped)
+
 
 class PPOLoss(NamedTuple):
-    """Terms of the loss, each a scalar tensor."""
+    """Terms of the loss, scalar tensors but for the divergence."""
 
     policy: Tensor
     value: Tensor
     entropy: Tensor
-    approx_kl: Tensor
+    approx_kl_T: Tensor
+    """How far each variant's policy has moved."""
     clip_fraction: Tensor
 
 
 def ppo_loss(distribution: Distribution, value_TN: Tensor, batch: Batch, clip: float) -> PPOLoss:
     """Clipped surrogate loss (Schulman et al., 2017, equation 7).
 
-    The value error is in units of each variant's returns; ``approx_kl`` is the low-variance estimate
+    The value error is in units of each variant's returns; ``approx_kl_T`` is the low-variance estimate
     E[r - 1 - log r] (Schulman, 2020, "Approximating KL divergence").
     """
     log_ratio_TN = distribution.log_prob(batch.action_TN) - batch.log_prob_TN
@@ -76,12 +83,12 @@ def ppo_loss(distribution: Distribution, value_TN: Tensor, batch: Batch, clip: f
     surrogate_TN = torch.min(ratio_TN * batch.advantage_TN, ratio_TN.clamp(1 - clip, 1 + clip) * batch.advantage_TN)
     error_TN = (value_TN - batch.return_TN) / batch.return_scale_T1
     with torch.no_grad():
-        approx_kl = (ratio_TN - 1 - log_ratio_TN).mean()
+        approx_kl_T = (ratio_TN - 1 - log_ratio_TN).mean(1)
         clip_fraction = ((ratio_TN - 1).abs() > clip).float().mean()
     return PPOLoss(
         policy=-surrogate_TN.mean(),
         value=error_TN.square().mean(),
         entropy=distribution.entropy().mean(),
-        approx_kl=approx_kl,
+        approx_kl_T=approx_kl_T,
         clip_fraction=clip_fraction,
     )

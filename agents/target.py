@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -29,6 +31,16 @@ class TargetNetworks(nn.Module):
     def whole(self, weights_TD: Tensor) -> Tensor:
         """Every weight of each variant's networks (T, W): those that it was handed."""
         return weights_TD
+
+    @property
+    def policy_size(self) -> int:
+        """How many of W are the policy's."""
+        return sum(shape.numel() for shape in self._policy)
+
+    def bolder(self, weights_TW: Tensor, times: float) -> Tensor:
+        """The same networks with the deviations of continuous actions multiplied."""
+        policy, value = self.split(weights_TW)
+        return weights_TW if self.spec.discrete else self.join([*policy[:-1], policy[-1] + math.log(times)], value)
 
     def split(self, weights_TW: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Layers of policy and value network, each (T, *shape); continuous actions end the policy's with (T, A)."""

@@ -30,7 +30,7 @@ def judge(name: str, agent: str, seed: int) -> dict[str, Any]:
     """Train one seed with the family's own settings and judge it on every split."""
     began = time.perf_counter()
     folder = Path("runs/benchmarks") / f"{name}-{agent}-{seed}"
-    run = hyperrl.train(name, agent=agent, seed=seed, run=folder, device="cpu", quiet=True, resume=True)
+    run = hyperrl.train(name, agent=agent, seed=seed, run=folder, device="cpu", quiet=True, resume=True, encoder=False)
     own = Config(family=name, agent=agent, seed=seed, device="cpu").updated(run.family.training)
     if run.config != own:
         raise SystemExit(f"{folder} was trained with other settings than the family's own; remove it")

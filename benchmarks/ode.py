@@ -37,9 +37,8 @@ def main() -> None:
             scores = []
             for seed in range(args.seeds):
                 folder = Path("runs/benchmarks") / f"{family.name}-{agent}-{seed}"
-                run = hyperrl.train(
-                    family.name, agent=agent, seed=seed, run=folder, device="cpu", quiet=True, resume=True
-                )
+                settings = {"agent": agent, "seed": seed, "device": "cpu"}
+                run = hyperrl.train(family.name, run=folder, quiet=True, resume=True, encoder=False, **settings)
                 act = Greedy(run.agent, family, grid_TP, torch.device("cpu"))
                 scores.append(episode_returns(family, grid_TP, act, 1)[0].mean(1))  # judged episodes all start at 1
             scores_ST = np.array(scores)

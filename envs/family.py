@@ -492,6 +492,11 @@ class Family:
             columns[i] = self.parameters[i].decode(coordinate_T)
         return torch.stack(columns, dim=1)
 
+    def nearest(self, variants_TP: Tensor) -> Tensor:
+        """The nearest variants (T, P) within the training ranges; angles as they are, and gaps not looked at."""
+        columns = zip(self.parameters, variants_TP.unbind(1), strict=True)
+        return torch.stack([value_T if p.period else value_T.clamp(*p.train) for p, value_T in columns], dim=1)
+
     def check(self) -> None:
         """Try what a user may have declared wrongly: spaces and drift here, the simulation in subclasses.
 

@@ -93,6 +93,18 @@ _SOURCE = (
     "Beukman et al., Dynamics Generalisation in Reinforcement Learning via Adaptive Context-Aware Policies, "
     "NeurIPS 2023"
 )
+# Stable-Baselines3's defaults end at random here: what serves the meta-loop serves an expert
+_EXPERT = {
+    "total_timesteps": 100_000,
+    "n_envs": 8,
+    "n_steps": 64,
+    "batch_size": 64,
+    "n_epochs": 10,
+    "gamma": 0.9,
+    "gae_lambda": 0.95,
+    "learning_rate": "lin_0.001",
+    "log_std_init": -1.5,
+}
 _TRAINING = {"steps": 1_500_000, "variants": 64, "rollout": 64, "minibatches": 8, "gamma": 0.9, "log_std": -1.5}
 
 ode1 = PhysicsFamily(
@@ -109,6 +121,7 @@ ode1 = PhysicsFamily(
     fixed=_splits(_GRID["c0",], _TRAIN_1),
     env_id="hyperrl/ODE1-v0",
     training=_TRAINING,
+    expert=_EXPERT,
     source=_SOURCE,
 )
 
@@ -126,5 +139,6 @@ ode2 = PhysicsFamily(
     fixed=_splits(_GRID["c0", "c1"], _TRAIN_2),
     env_id="hyperrl/ODE2-v0",
     training=_TRAINING,
+    expert=_EXPERT,
     source=_SOURCE,
 )

@@ -77,13 +77,16 @@ def save(path: Path, state: dict[str, Any]) -> None:
     write_atomically(path, lambda file: torch.save({"format": FORMAT, **state}, file))
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, remedy: str = "restore it, or train again into another folder") -> dict[str, Any]:
     """Read a checkpoint with ``weights_only=True``.
+
+    Args:
+        path: the file.
+        remedy: what to do where it cannot be read.
 
     Raises:
         InputError: the file is missing, truncated, not a checkpoint of hyperrl's, or of another format.
     """
-    remedy = "restore it, or train again into another folder"
     if not path.is_file():
         raise InputError(f"{path}: no checkpoint there; {remedy}")
     try:

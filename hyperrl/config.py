@@ -59,7 +59,7 @@ class Config:
     seed: int = 0
     """Of everything random."""
     steps: int = 500_000
-    """Environment steps in all, rounded up to whole iterations."""
+    """Environment steps in all, rounded up to whole iterations; the encoder takes further ones."""
     variants: int = 32
     """T, variants trained on at a time."""
     copies: int = 8

@@ -53,6 +53,9 @@ from hyperrl.families import resolve
 DEFAULT_STEPS = 100_000
 """Steps of an expert whose family names no settings; the rest are Stable-Baselines3's defaults."""
 
+CURVE = 50
+"""Greedy judgements during an expert's training, evenly spaced: what learning from scratch costs on its variant."""
+
 GLIMPSE = 16
 """Steps by which an expert's physics is known again."""
 
@@ -291,6 +294,7 @@ def train_experts(
 
     A record is ``{"family", "parameters": {...}, "seed", "settings": {...}, "steps", "seconds" (of training),
     "returns": [10 greedy episodes], "mean", "random" (mean return of random actions on the variant),
+    "curve": [[steps, mean of 10 greedy episodes]] from before training to its end,
     "glimpse" (of the physics: an expert of a family that moves otherwise by now is trained anew),
     "normaliser": {"mean": [O], "var": [O], "epsilon", "clip"} or null}``. Returns are undiscounted.
 
@@ -418,6 +422,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _is_curve(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(point, list) and len(point) == 2 and all(map(_is_number, point)) for point in value
+    )
+
+
 def _read(path: Path, family: Family) -> Record | None:
     """The record in a file, or ``None`` where it is not one of the family's."""
     try:
@@ -436,6 +446,7 @@ def _read(path: Path, family: Family) -> Record | None:
         and all(map(_is_number, returns))
         and isinstance(record.get("glimpse"), list)
         and all(map(_is_number, record["glimpse"]))
+        and _is_curve(record.get("curve"))
         and all(_is_number(record.get(name)) for name in ("mean", "random", "seed", "steps", "seconds"))
         and isinstance(record.get("settings"), dict)
     )
@@ -467,20 +478,34 @@ class _Job:
         return record if _as_trained(record, family) else None
 
 
-class _CountSteps(BaseCallback):
-    """Adds every rollout's steps to the counter that the processes share."""
+class _Watch(BaseCallback):
+    """Draws the learning curve, and adds every rollout's steps to the counter that the processes share."""
 
-    def __init__(self, counter: Any) -> None:
+    def __init__(self, job: _Job, family: Family) -> None:
         super().__init__()
-        self.counter, self.counted = counter, 0
+        self.job, self.family, self.counted, self.seconds = job, family, 0, 0.0
+        self.curve: list[list[float]] = []
 
     def _on_step(self) -> bool:
         return True
 
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps >= len(self.curve) * self.job.settings["total_timesteps"] / CURVE:
+            self.judge()
+
     def _on_rollout_end(self) -> None:
-        with self.counter.get_lock():
-            self.counter.value += self.num_timesteps - self.counted
+        if _counter is not None:
+            with _counter.get_lock():
+                _counter.value += self.num_timesteps - self.counted
         self.counted = self.num_timesteps
+
+    def judge(self) -> np.ndarray:
+        """Play greedily and remember steps and mean; the time that it takes is none of training."""
+        began = time.perf_counter()
+        returns = greedy_returns(cast(PPO, self.model), self.family, self.job.parameters)
+        self.curve.append([self.num_timesteps, float(returns.mean())])
+        self.seconds += time.perf_counter() - began
+        return returns
 
 
 _counter: Any = None
@@ -505,8 +530,9 @@ def _train(job: _Job) -> None:
     family = resolve(job.reference)
     expert = make_expert(family, job.parameters, job.settings, job.seed)
     began = time.perf_counter()
-    expert.learn(job.settings["total_timesteps"], callback=None if _counter is None else _CountSteps(_counter))
-    seconds = time.perf_counter() - began
+    watch = _Watch(job, family)
+    expert.learn(job.settings["total_timesteps"], callback=watch)
+    seconds = time.perf_counter() - began - watch.seconds
     normaliser = expert.get_vec_normalize_env()
     scales = None
     if normaliser is not None:
@@ -515,7 +541,7 @@ def _train(job: _Job) -> None:
             moments = cast(Any, normaliser.obs_rms)
             scales = {"mean": moments.mean.tolist(), "var": moments.var.tolist()}
             scales |= {"epsilon": normaliser.epsilon, "clip": normaliser.clip_obs}
-    returns = greedy_returns(expert, family, job.parameters)
+    returns = watch.judge()
     act = random_actions(family, variant=job.parameters)
     random, _ = episode_returns(family, family.table([job.parameters]), act, EPISODES)
     record = {
@@ -528,6 +554,7 @@ def _train(job: _Job) -> None:
         "returns": returns.tolist(),
         "mean": float(returns.mean()),
         "random": float(random.mean()),
+        "curve": watch.curve,
         "glimpse": glimpse(family, job.parameters),
         "normaliser": scales,
     }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -20,19 +21,51 @@ from hyperrl.envs import Family, InputError
 from hyperrl.episodes import START_SEED
 from hyperrl.rollout import half_ranges, to_env_units
 
+if TYPE_CHECKING:
+    from hyperrl.run import Run
+
 FILE = "encoder.pt"
 """Its name in a run's folder."""
 UPDATES = 800
+STEPS_AN_UPDATE = 500
+"""Of the run's training, where that is short."""
 BATCH = 512
 LEARNING_RATE = 3e-3
 VARIANTS, COPIES, ROUNDS = 128, 2, 8
 """Of the transitions that are trained on; every round has fresh variants."""
 LONGEST = 100
 """Steps of a round at the most."""
+SHARE = 0.5
+"""Transitions that are trained on for each step of the run's training, where that is short."""
 CALIBRATION = 0.1
 """Share of the transitions from which it is learned how sure the encoder may be."""
 READ_EVERY = 16
 """Steps after which transitions are read, so that few have to be kept."""
+
+
+class Effort(NamedTuple):
+    """What goes into an encoder; see ``train_encoder``."""
+
+    updates: int = UPDATES
+    rounds: int = ROUNDS
+    variants: int = VARIANTS
+
+    def steps(self, family: Family) -> int:
+        """Environment steps at the most: those trained on, and an episode of each variant of one round."""
+        each = self.rounds * COPIES * min(LONGEST, family.max_episode_steps) + family.max_episode_steps
+        return self.variants * each
+
+
+def effort(family: Family, steps: int) -> Effort:
+    """What a run of ``steps`` environment steps spends on its encoder: as much as any, or less where it was short.
+
+    One update for every ``STEPS_AN_UPDATE`` of them up to ``UPDATES``, and transitions of as many variants as give
+    ``SHARE`` of them, between 2 and ``ROUNDS`` x ``VARIANTS``.
+    """
+    each = COPIES * min(LONGEST, family.max_episode_steps)
+    variants = min(max(int(SHARE * steps) // each, 2), ROUNDS * VARIANTS)
+    rounds = -(-variants // VARIANTS)
+    return Effort(min(max(steps // STEPS_AN_UPDATE, 1), UPDATES), rounds, variants // rounds)
 
 
 def build_encoder(family: Family) -> TransitionEncoder:
@@ -127,6 +160,8 @@ def train_encoder(
 ) -> TransitionEncoder:
     """Train an encoder on transitions of the family's training variants, played by the agent.
 
+    That takes further environment steps, ``Effort.steps`` at the most: by default 204,800, and 128 episodes.
+
     Args:
         agent: trained; only asked for weights and actions.
         family: its family.
@@ -153,7 +188,8 @@ def train_encoder(
     for part, (x, y) in zip(encoder.parts, flat, strict=True):
         part.set_scales(x, y)
     optimiser = torch.optim.AdamW(encoder.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, updates, pct_start=0.1)
+    # not 0.1, at which OneCycleLR divides by 0 where there are 10 updates
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, updates, pct_start=0.101)
     generator = torch.Generator(device).manual_seed(seed)
     for update in range(updates):
         i = torch.randint(len(z_NZ), (BATCH,), generator=generator, device=device)
@@ -187,13 +223,31 @@ def load(family: Family, folder: Path) -> TransitionEncoder:
     Raises:
         InputError: there is none, or it is damaged or another family's.
     """
-    path = folder / FILE
+    path, remedy = folder / FILE, "remove it, and it is trained anew"
     encoder = build_encoder(family)
     try:
-        encoder.load_state_dict(checkpoint.load(path)["encoder"])
+        encoder.load_state_dict(checkpoint.load(path, remedy)["encoder"])
     except (KeyError, TypeError, AttributeError, RuntimeError):
-        raise InputError(f"{path}: not an encoder of family {family.name!r}; train one again") from None
+        raise InputError(f"{path}: not an encoder of family {family.name!r}; {remedy}") from None
     return encoder.requires_grad_(False)
+
+
+def encoder_of(run: Run, progress: Callable[[int, int], None] | None = None) -> TransitionEncoder:
+    """The encoder of a run's best agent, on the CPU; where the run has none, it is trained and saved first.
+
+    It depends on the run's settings and best agent alone, and is trained on the run's device, or the CPU where that
+    is not at hand, with the ``effort`` that its steps are worth.
+
+    Raises:
+        InputError: the family has nothing that could be inferred, or the file is damaged or cannot be written.
+    """
+    if not (run.folder / FILE).exists():
+        checkpoint.require_writable(run.folder)
+        device = run.config.device if torch.cuda.is_available() else "cpu"
+        agent = copy.deepcopy(run.agent).to(device)
+        cost = effort(run.family, run.config.steps)
+        save(train_encoder(agent, run.family, run.config.seed, device, *cost, progress), run.folder)
+    return load(run.family, run.folder)
 
 
 class Belief:
@@ -215,11 +269,14 @@ class Belief:
         if len(self._unread) == READ_EVERY:
             self._read()
 
+    def take(self, obs: Tensor, action: Tensor, reward: Tensor, after: Tensor, seen_BN: Tensor) -> None:
+        """Take in N transitions of each plant at once, as ``see`` takes one: (B, N, O), (B, N, ...), (B, N)."""
+        told = self.encoder.read(rows(self.family, obs, action, reward, after), seen_BN.float())
+        self.statistics = self.statistics.plus(told)
+
     def _read(self) -> None:
         if self._unread:
-            *transitions, seen_BN = (torch.stack(list(column), 1) for column in zip(*self._unread, strict=True))
-            told = self.encoder.read(rows(self.family, *transitions), seen_BN.float())
-            self.statistics = self.statistics.plus(told)
+            self.take(*(torch.stack(list(column), 1) for column in zip(*self._unread, strict=True)))
             self._unread = []
 
     def update(self) -> Posterior:
@@ -274,6 +331,7 @@ def play_unknown(
     episodes: int = 2,
     seed: int = START_SEED,
     device: str | torch.device = "cpu",
+    belief: Belief | None = None,
 ) -> Unknown:
     """Play greedy episodes on variants that the agent is not told, all at once and in this process.
 
@@ -289,10 +347,11 @@ def play_unknown(
         episodes: K, of each plant.
         seed: of the first episode's starts; the next one has the next.
         device: where to play.
+        belief: to go on from, of T * E plants; that of an agent that knows nothing by default.
     """
     env = family.in_process().vector(variants_TP, copies, device, seed=seed)
     to_env = to_env_units(family.action_space, env.device)
-    belief = Belief(encoder, family, env.num_envs)
+    belief = belief or Belief(encoder, family, env.num_envs)
     shape, taken, played = (env.num_variants, copies), 0, []
     for episode in range(episodes):
         obs, _ = env.reset(seed=seed + episode, options={"paired": True, "once": True})

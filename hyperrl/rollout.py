@@ -69,6 +69,7 @@ def collect(
     steps: int,
     to_env: ToEnv,
     generator: torch.Generator,
+    greedy: bool = False,
 ) -> tuple[Rollout, Tensor]:
     """Play ``steps`` steps with sampled actions; weights are generated once, and again where the context changed.
 
@@ -79,6 +80,7 @@ def collect(
         steps: S.
         to_env: from actions as drawn to the environment's.
         generator: of the actions.
+        greedy: take the most probable actions instead.
 
     Returns:
         The rollout, and the observations (T * E, O) after it.
@@ -91,7 +93,7 @@ def collect(
             weights_TD = agent.generate(contexts[-1])
         obs_TEO = obs.view(*shape, -1)
         distribution, value_TE = agent(weights_TD, obs_TEO)
-        action_TE = sample(distribution, generator)
+        action_TE = distribution.mode if greedy else sample(distribution, generator)
         obs, reward, terminated, truncated, info = env.step(to_env(action_TE).flatten(0, 1))
         outcome = (reward, terminated, terminated | truncated)
         rows.append(

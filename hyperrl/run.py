@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from hyperrl.policy import Policy, generated
 from hyperrl.trainer import build_agent
 
 if TYPE_CHECKING:
+    from hyperrl.agents.encoder import TransitionEncoder
     from hyperrl.evaluate import Evaluation
 
 SPLIT_SIZE = 64
@@ -121,6 +123,19 @@ class Run:
         except (KeyError, TypeError, AttributeError, RuntimeError):
             raise InputError(f"{path}: belongs to other settings than config.json; restore either") from None
         self.agent.requires_grad_(False)
+
+    @cached_property
+    def encoder(self) -> TransitionEncoder:
+        """What reads transitions of an unknown variant and says which it may be; see ``hyperrl.inference``.
+
+        A run that has no ``encoder.pt`` yet gets it now.
+
+        Raises:
+            InputError: the family has nothing that could be inferred, or the file is damaged or cannot be written.
+        """
+        from hyperrl.inference import encoder_of
+
+        return encoder_of(self)
 
     def policy(self, **parameters: float) -> Policy:
         """The policy generated for a variant; parameters left out keep their defaults.

@@ -215,10 +215,12 @@ class Trainer:
                 self.optimiser.zero_grad(set_to_none=True)
                 total.backward()
                 gradient_norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
-                active = active * (loss.approx_kl <= 4 * config.target_kl)
+                approx_kl = loss.approx_kl_T.mean()
+                active = active * (approx_kl <= 4 * config.target_kl)
                 learning_rate.copy_(rate * active)
                 self.optimiser.step()
-                terms = (total, *loss, gradient_norm, active)
+                told = (loss.policy, loss.value, loss.entropy, approx_kl, loss.clip_fraction)
+                terms = (total, *told, gradient_norm, active)
                 history.append(torch.stack([term.detach() for term in terms]))
         means = torch.stack(history).mean(0).unbind()
         metrics = {f"train/{name}": value for name, value in zip(_TERMS, means, strict=True)}
@@ -257,14 +259,14 @@ class Trainer:
             getattr(self, name).copy_(state[name])
 
 
-def cautious(caution: Tensor, kl: Tensor, target_kl: float) -> Tensor:
-    """The factor (0, 1] on the learning rate for the next update, after one whose mean KL divergence was ``kl``.
+def cautious(caution: Tensor, kl: Tensor, target_kl: float, boldest: float = 1.0) -> Tensor:
+    """The factor (0, boldest] on the learning rate for the next update, after one whose mean KL divergence was ``kl``.
 
     As the adaptive penalty of PPO (Schulman et al., 2017, section 4), on the learning rate: a policy that has grown
     sure of itself is moved further by the same step.
     """
     calmer = torch.where(kl > 1.5 * target_kl, caution / 1.5, caution)
-    return torch.where(kl < target_kl / 1.5, caution * 1.5, calmer).clamp(max=1)
+    return torch.where(kl < target_kl / 1.5, caution * 1.5, calmer).clamp(max=boldest)
 
 
 def _by_context(x_STE: Tensor, contexts: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""From a family's name to a finished run: the meta-loop with its evaluations, checkpoints, curves and progress bar."""
+"""From a family's name to a finished run: the meta-loop with its evaluations, checkpoints, curves, and the encoder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from hyperrl import checkpoint
+from hyperrl import checkpoint, inference
 from hyperrl.config import Config
 from hyperrl.envs import Family, InputError
 from hyperrl.episodes import episode_returns
@@ -34,7 +34,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 15.0
 
 
 class Interrupted(Exception):
-    """Ctrl-C stopped the training after its checkpoint was written."""
+    """Ctrl-C stopped the training; what can be resumed is written."""
 
 
 @dataclass
@@ -56,9 +56,10 @@ def train(
     device: str | None = None,
     resume: bool = False,
     quiet: bool = False,
+    encoder: bool = True,
     **settings: Any,
 ) -> Run:
-    """Train one agent on a family of variants.
+    """Train one agent on a family of variants, and the encoder that infers parameters it is not told.
 
     Args:
         family: registered name, ``module:attribute``, path of a Python file that defines ``family``, or a ``Family``.
@@ -69,6 +70,9 @@ def train(
         device: cpu, cuda or auto, the default.
         resume: go on with the run in the folder, bit for bit as if it had never stopped; start it where there is none.
         quiet: no progress bar.
+        encoder: train it too, once the agent is finished, on the family's variants as the best agent plays them. That
+            takes further environment steps, see ``hyperrl.inference.effort``, which count for nothing else. If false,
+            or if nothing could be inferred, there is none; ``Run.encoder`` trains it when it is asked for.
         settings: any other field of ``hyperrl.config.Config``.
 
     Returns:
@@ -98,9 +102,16 @@ def train(
     path = folder / "checkpoint.pt"
     if path.exists():
         _restore(path, trainer, progressed)
-    if trainer.iteration < config.iterations:
-        _loop(trainer, progressed, folder, quiet)
-    return Run(folder, known)
+    unfinished = trainer.iteration < config.iterations
+    if unfinished:
+        (folder / inference.FILE).unlink(missing_ok=True)  # asked for too early: another agent's
+    encoder = encoder and bool(known.inferable) and not (folder / inference.FILE).exists()
+    if unfinished:
+        _loop(trainer, progressed, folder, quiet, encoder)
+    finished = Run(folder, known)
+    if encoder:
+        _train_encoder(finished, quiet)
+    return finished
 
 
 def _settings_of_run(
@@ -148,7 +159,8 @@ def _save(path: Path, trainer: Trainer, progressed: Progressed) -> None:
     checkpoint.save(path, state)
 
 
-def _loop(trainer: Trainer, progressed: Progressed, folder: Path, quiet: bool) -> None:
+def _loop(trainer: Trainer, progressed: Progressed, folder: Path, quiet: bool, more: bool) -> None:
+    """Iterate to the end; where ``more`` is to come, Ctrl-C during the last iteration stops that."""
     config, path = trainer.config, folder / "checkpoint.pt"
     held_out = HeldOut(trainer.family)
     evaluated = {round((i + 1) * config.iterations / config.evaluations) for i in range(config.evaluations)}
@@ -180,10 +192,19 @@ def _loop(trainer: Trainer, progressed: Progressed, folder: Path, quiet: bool) -
                 log.flush()
                 _save(path, trainer, progressed)
                 saved = time.monotonic()
-            if stop() and not last:
+            if stop() and (more or not last):
                 raise Interrupted(
                     f"stopped after {trainer.steps:,} of {config.iterations * config.iteration_steps:,} steps"
                 )
+
+
+def _train_encoder(run: Run, quiet: bool) -> None:
+    """Nothing of it is kept before its end; what is resumed begins anew."""
+    try:
+        with _encoder_bar(run, quiet) as progress:
+            inference.encoder_of(run, progress)
+    except KeyboardInterrupt:
+        raise Interrupted("the agent is finished, its encoder is not") from None
 
 
 class HeldOut:
@@ -268,3 +289,19 @@ def _progress_bar(config: Config, first: int, quiet: bool) -> Iterator[Any]:
                 console.print(f"{line}  validation {metrics['eval/mean_reward']:.1f}", highlight=False)
 
         yield advance
+
+
+@contextmanager
+def _encoder_bar(run: Run, quiet: bool) -> Iterator[Any]:
+    columns = (
+        TextColumn("encoder: {task.completed:,.0f} of {task.total:,.0f} updates"),
+        BarColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    console, began = Console(stderr=True), time.monotonic()
+    with Progress(*columns, console=console, disable=quiet or not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=inference.effort(run.family, run.config.steps).updates)
+        yield lambda done, total: bar.update(task, completed=done)
+        if not quiet and bar.disable:
+            console.print(f"{'encoder':>12} trained in {time.monotonic() - began:,.0f} s", highlight=False)

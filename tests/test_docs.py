@@ -67,7 +67,8 @@ def test_own_family_is_15_lines(tank):
 
 
 def test_own_family_trains(tank, tmp_path):
-    run = hyperrl.train(str(tank), run=tmp_path / "run", steps=65_536, evaluations=1, device="cpu", quiet=True)
+    short = {"steps": 65_536, "evaluations": 1, "encoder": False}
+    run = hyperrl.train(str(tank), run=tmp_path / "run", device="cpu", quiet=True, **short)
     family = run.family
     table_TP = family.variants("interpolation", 16)
     random, _ = episode_returns(family, table_TP, random_actions(family), 10)

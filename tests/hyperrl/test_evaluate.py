@@ -182,6 +182,7 @@ def write_expert(folder, variant, mean, random, name):
         "mean": mean,
         "random": random,
         "glimpse": glimpse(CARTPOLE, variant),
+        "curve": [],
     }
     (folder / f"{name}.json").write_text(json.dumps(record))
 

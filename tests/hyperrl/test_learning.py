@@ -8,7 +8,7 @@ from hyperrl.episodes import episode_returns, random_actions
 
 @pytest.mark.slow
 def test_the_hypernetwork_learns_cartpole_in_seconds(tmp_path):
-    run = hyperrl.train("cartpole", steps=150_000, run=tmp_path, device="cpu", quiet=True)
+    run = hyperrl.train("cartpole", steps=150_000, run=tmp_path, device="cpu", quiet=True, encoder=False)
     assert run.best["score"] >= 300
     evaluation = run.evaluate(episodes=3)
     family = run.family

@@ -79,8 +79,9 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_weights(tmp_path):
         kills += process.wait() == -signal.SIGKILL
     assert kills >= 2
     subprocess.run(command, check=True)
-    straight, resumed = (checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("straight", "killed"))
-    assert equal(straight, resumed)
+    for file in ("checkpoint.pt", "encoder.pt"):
+        straight, resumed = (checkpoint.load(tmp_path / name / file) for name in ("straight", "killed"))
+        assert equal(straight, resumed)
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):

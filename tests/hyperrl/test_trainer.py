@@ -317,7 +317,7 @@ def test_an_update_voided_once_stays_void(make_trainer, monkeypatch):
     monkeypatch.setattr(
         trainer_module,
         "ppo_loss",
-        lambda *arguments: loss(*arguments)._replace(approx_kl=torch.tensor(next(divergences))),
+        lambda *arguments: loss(*arguments)._replace(approx_kl_T=torch.tensor([next(divergences)])),
     )
     seen = spied_steps(trainer)
     metrics = trainer.iterate()
@@ -516,6 +516,7 @@ def test_a_short_training_on_cuda(tiny, tmp_path, family, agent):
     run = train(family, agent=agent, run=tmp_path / "run", quiet=True, **tiny | {"device": "cuda"})
     assert math.isfinite(run.best["score"])
     assert run.evaluate(episodes=1).returns_TE.shape == (64, 1)
+    assert run.encoder.prior_MZ.device.type == "cpu"
     resumed = train(family, agent=agent, run=tmp_path / "run", resume=True, quiet=True)
     assert resumed.steps == run.steps
 

@@ -1,0 +1,329 @@
+"""Fast adaptation: what a few episodes on a variant itself add to the policy that was generated for it."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hyperrl.envs import InputError
+from hyperrl.episodes import START_SEED, episode_returns
+from hyperrl.experts import cached_experts
+from hyperrl.inference import Belief, play_unknown
+from hyperrl.learning import Descent, Evolution, Given, Learner, Plants, Trial
+from hyperrl.policy import Policy
+from hyperrl.rollout import Greedy
+from hyperrl.run import Run
+
+MODES = ("infer", "context", "weights", "all")
+MARKS = (1, 2, 5, 10, 20, 50)
+"""Episodes after which a curve has a point, beside none and all."""
+ROUNDS = (1, 1, 1, 2, 5, 5, 5)
+"""Episodes played between two steps of learning, and ``LATER`` from then on."""
+LATER = 10
+EPISODES = 10
+"""Greedy episodes that a point of a curve is the mean of; they are none of the variant's budget."""
+JUDGED = 5
+"""Greedy episodes that decide what ``all`` keeps."""
+JUDGED_SEED = 40_000
+PATIENCE = 3
+"""Judgements in a row without a gain after which ``all`` stops."""
+GENERATIONS = 3
+"""Of evolution, before gradients take over in the context."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What adaptation came to on T variants, at K points of a curve."""
+
+    run: Run
+    mode: str
+    unknown: bool
+    variants_TP: np.ndarray
+    episodes_K: list[int]
+    steps_KT: np.ndarray
+    """Environment steps that each variant's episodes took so far."""
+    returns_KT: np.ndarray
+    """Mean undiscounted return of ``EPISODES`` greedy episodes."""
+    seconds_K: list[float]
+    """Spent so far on all T variants together: episodes and learning, not the judgement of the curve."""
+    judged_steps_KT: np.ndarray
+    """Further environment steps of the episodes that decided what is kept."""
+    mean_TP: np.ndarray | None
+    """Inferred parameters in SI units; ``None`` where nothing was inferred."""
+    std_TP: np.ndarray | None
+    weights_TW: Tensor = field(repr=False)
+
+    @property
+    def area_T(self) -> np.ndarray:
+        """Area under each variant's curve over episodes, as a mean return: (T,)."""
+        if len(self.episodes_K) == 1:
+            return self.returns_KT[0]
+        return np.trapezoid(self.returns_KT, self.episodes_K, axis=0) / self.episodes_K[-1]
+
+    @property
+    def policies(self) -> list[Policy]:
+        """The adapted policies, each an ordinary one that ``export`` takes."""
+        run, variants = self.run, self.run.family.untable(self.variants_TP)
+        return [
+            Policy(run.agent.target, run.family, variant, gamma=run.config.gamma, weights_1D=weights_1W)
+            for variant, weights_1W in zip(variants, self.weights_TW.split(1), strict=True)
+        ]
+
+    def json(self, experts: Path = Path("runs/experts")) -> list[dict[str, Any]]:
+        """What ``hyperrl adapt --json`` writes of each variant; an expert's return where the cache has one."""
+        family, config = self.run.family, self.run.config
+        records = cached_experts(family, self.variants_TP, experts)
+        return [
+            {
+                "family": family.name,
+                "agent": config.agent,
+                "seed": config.seed,
+                "parameters": parameters,
+                "unknown": self.unknown,
+                "mode": self.mode,
+                "inferred": self._inferred(t),
+                "curve": [
+                    {"episodes": episodes, "steps": int(steps), "return": float(mean), "seconds": seconds}
+                    for episodes, steps, mean, seconds in zip(
+                        self.episodes_K, self.steps_KT[:, t], self.returns_KT[:, t], self.seconds_K, strict=True
+                    )
+                ],
+                "expert": record["mean"] if record else None,
+            }
+            for t, (parameters, record) in enumerate(zip(family.untable(self.variants_TP), records, strict=True))
+        ]
+
+    def _inferred(self, t: int) -> dict[str, dict[str, float]] | None:
+        if self.mean_TP is None or self.std_TP is None:
+            return None
+        names = self.run.family.changeable
+        columns = [self.run.family.names.index(name) for name in names]
+        return {
+            name: {"mean": float(self.mean_TP[t, i]), "std": float(self.std_TP[t, i])}
+            for name, i in zip(names, columns, strict=True)
+        }
+
+
+def adapt(
+    run: Run,
+    variants_TP: np.ndarray,
+    mode: str = "all",
+    episodes: int = 5,
+    unknown: bool = False,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Adaptation:
+    """Adapt the run's agent to each variant by itself, all side by side.
+
+    ``infer`` follows an encoder that reads the episodes' transitions. ``context`` tries what it was told, the nearest
+    variant within the training ranges and what is inferred, then searches around the best, by a small evolution
+    strategy and by gradients. ``weights`` is PPO on the generated networks. ``all`` infers, tries contexts, then
+    learns on the weights; after each point of the curve it keeps what is better on ``JUDGED`` greedy episodes of its
+    own than what it had, which are further episodes than those asked for, and it stops where ``PATIENCE`` points
+    brought nothing.
+
+    Args:
+        run: the trained agent.
+        variants_TP: variants (T, P) in SI units.
+        mode: one of ``MODES``.
+        episodes: K, to be played on each variant, 0 or more.
+        unknown: the agent is not told the variants; only the simulator sees them.
+        seed: of starts, actions and search.
+        progress: called with the episodes played and K.
+
+    Raises:
+        InputError: the mode is unknown, episodes are below 0, parameters drift, or there is nothing to infer.
+    """
+    family = run.family
+    if mode not in MODES:
+        raise InputError(f"mode {mode!r}: unknown; choose from {', '.join(MODES)}")
+    if episodes < 0:
+        raise InputError(f"episodes={episodes}: must be 0 or more; leave it out for 5")
+    if family.drift:
+        raise InputError(f"family {family.name!r}: its parameters drift, there is no one variant to adapt to")
+    note = "" if unknown else family.range_note(variants_TP)
+    if note:
+        warnings.warn(note, stacklevel=2)
+    return _Session(run, variants_TP, mode, unknown, seed).adapt(episodes, progress)
+
+
+def rounds(episodes: int) -> Iterator[int]:
+    """How many episodes are played before each step of learning: they add up to ``episodes``, and meet ``MARKS``."""
+    left = episodes
+    for size in chain(ROUNDS, repeat(LATER)):
+        if left <= 0:
+            return
+        yield min(size, left)
+        left -= size
+
+
+class _Session:
+    """One call of ``adapt``: what was learned so far, and what learns next."""
+
+    def __init__(self, run: Run, variants_TP: np.ndarray, mode: str, unknown: bool, seed: int) -> None:
+        self.run, self.family, self.agent, self.seed = run, run.family, run.agent, seed
+        self.variants_TP, self.mode, self.unknown = variants_TP, mode, unknown
+        self.belief = None
+        if self.family.inferable and (unknown or mode in ("infer", "all")):
+            self.belief = Belief(run.encoder, self.family, len(variants_TP))
+        elif unknown or mode == "infer":
+            raise InputError(f"family {self.family.name!r}: every parameter is a distractor, there is nothing to infer")
+        self.plants = Plants(self.agent, self.family, variants_TP, run.config, seed, self.belief)
+        self.weights_TW = self.write(self.told())
+        self.keeper = Keeper(self) if mode == "all" else None
+
+    def write(self, context_NC: Tensor) -> Tensor:
+        """Contexts (N, C) -> weights (N, W) of ordinary networks."""
+        return self.agent.whole(self.agent.generate(context_NC))
+
+    def told(self) -> Tensor:
+        """Contexts (T, C) that the agent is told, or infers as yet."""
+        return self.family.encode(self._variants())
+
+    def nearest(self) -> Tensor:
+        """The same, of the nearest variants within the training ranges."""
+        return self.family.encode(self.family.nearest(self._variants()))
+
+    def inferred(self) -> Tensor:
+        """Contexts (T, C) inferred from all that was played."""
+        assert self.belief is not None
+        self.belief.update()
+        return self.family.encode(self.belief.mean_BP)
+
+    def _variants(self) -> Tensor:
+        if self.unknown:
+            assert self.belief is not None
+            return self.belief.mean_BP
+        return torch.as_tensor(self.variants_TP, dtype=torch.float32)
+
+    def learners(self) -> Iterator[Learner]:
+        """What learns from each round of episodes."""
+        if self.mode == "infer" or (self.mode == "all" and self.unknown):
+            yield from repeat(Inference(self), 1 if self.mode == "all" else sys.maxsize)
+        if self.mode in ("context", "all"):
+            trial = Trial(self.plants, [self.told(), self.nearest()], self.write)
+            if not torch.equal(*trial.left):
+                yield from repeat(trial, 2)
+            if self.mode == "context":
+                evolution = Evolution(self.plants, trial.context_TC, self.write)
+                yield from repeat(evolution, GENERATIONS)
+                yield from repeat(Descent.on_context(self.plants, evolution.context_TC, self.write))
+        yield from repeat(Descent.on_weights(self.plants, self.weights_TW))
+
+    def play(self, weights_TW: Tensor, episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns and lengths (T, episodes) of greedy episodes, which teach nothing."""
+        given = Given(self.agent.target, weights_TW)
+        act = Greedy(given, self.family, self.variants_TP, self.plants.device)
+        return episode_returns(self.family, self.variants_TP, act, episodes, seed, self.plants.device)
+
+    def adapt(self, episodes: int, progress: Callable[[int, int], None] | None) -> Adaptation:
+        """Play and learn round by round."""
+        marks, played, seconds, learners = {*MARKS, episodes}, 0, 0.0, self.learners()
+        points = [self._point(0, 0.0)]
+        for size in rounds(episodes):
+            began = time.perf_counter()
+            learner = next(learners)
+            learner.learn(size)
+            played += size
+            self.weights_TW = learner.weights()
+            if self.keeper and played in marks:
+                self.weights_TW = self.keeper.offer(self.weights_TW, patient=played < MARKS[2])
+            seconds += time.perf_counter() - began
+            if played in marks:
+                points.append(self._point(played, seconds))
+            if progress:
+                progress(played, episodes)
+            if self.keeper and not self.keeper.active_T.any():
+                break
+        episodes_K, seconds_K, steps, judged, returns = (list(column) for column in zip(*points, strict=True))
+        return Adaptation(
+            run=self.run,
+            mode=self.mode,
+            unknown=self.unknown,
+            variants_TP=self.variants_TP,
+            episodes_K=episodes_K,
+            steps_KT=np.stack(steps),
+            returns_KT=np.stack(returns),
+            seconds_K=seconds_K,
+            judged_steps_KT=np.stack(judged),
+            mean_TP=self.belief.mean_BP.cpu().numpy() if self.belief else None,
+            std_TP=self.belief.std_BP.cpu().numpy() if self.belief else None,
+            weights_TW=self.weights_TW,
+        )
+
+    def _point(self, played: int, seconds: float) -> tuple[int, float, np.ndarray, np.ndarray, np.ndarray]:
+        returns_TE, _ = self.play(self.weights_TW, EPISODES, START_SEED)
+        judged_T = self.keeper.steps_T.copy() if self.keeper else np.zeros_like(self.plants.steps_T)
+        steps_T = self.keeper.spent_T.copy() if self.keeper else self.plants.steps_T.copy()
+        return played, seconds, steps_T, judged_T, returns_TE.mean(1)
+
+
+class Inference:
+    """Greedy episodes that follow what is inferred meanwhile."""
+
+    def __init__(self, session: _Session) -> None:
+        self.session = session
+
+    def weights(self) -> Tensor:
+        """The networks (T, W) for the inferred variants."""
+        return self.session.write(self.session.inferred())
+
+    def learn(self, episodes: int) -> None:
+        """Play, and infer on the way."""
+        plants, belief = self.session.plants, self.session.belief
+        assert belief is not None
+        played = play_unknown(
+            self.session.agent,
+            belief.family,
+            belief.encoder,
+            plants.variants_TP,
+            1,
+            episodes,
+            plants.next_seed(),
+            plants.device,
+            belief,
+        )
+        plants.steps_T += played.lengths_KTE.sum((0, 2))
+
+
+class Keeper:
+    """Keeps the better weights of each variant, by greedy episodes of its own from the same starts."""
+
+    def __init__(self, session: _Session) -> None:
+        self.session, self.weights_TW = session, session.weights_TW
+        self.steps_T = np.zeros(len(self.weights_TW), dtype=np.int64)
+        self.spent_T = self.steps_T.copy()
+        """Steps of the episodes learned from, until the variant's learning stopped."""
+        self.idle_T = self.steps_T.copy()
+        self.score_T = self._judge(self.weights_TW)
+
+    @property
+    def active_T(self) -> np.ndarray:
+        """Where learning goes on."""
+        return self.idle_T < PATIENCE
+
+    def _judge(self, weights_TW: Tensor) -> np.ndarray:
+        returns_TE, lengths_TE = self.session.play(weights_TW, JUDGED, JUDGED_SEED + self.session.seed)
+        self.steps_T += lengths_TE.sum(1) * self.active_T
+        return returns_TE.mean(1)
+
+    def offer(self, weights_TW: Tensor, patient: bool) -> Tensor:
+        """Judge other weights (T, W) and answer what is kept."""
+        active_T = self.active_T
+        self.spent_T = np.where(active_T, self.session.plants.steps_T, self.spent_T)
+        score_T = self._judge(weights_TW)
+        better_T = active_T & (score_T > self.score_T)
+        self.score_T = np.where(better_T, score_T, self.score_T)
+        self.idle_T = np.where(better_T, 0, self.idle_T + (not patient))
+        self.weights_TW = torch.where(torch.as_tensor(better_T).unsqueeze(1), weights_TW, self.weights_TW)
+        return self.weights_TW

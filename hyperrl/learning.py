@@ -1,0 +1,351 @@
+"""Learning on variants themselves, a few episodes at a time: on their networks' weights, or on their contexts.
+
+T variants learn side by side and know nothing of each other: each has a step size and a score of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from hyperrl.agents import Agent
+from hyperrl.agents.ppo import Batch, gae, ppo_loss
+from hyperrl.agents.target import TargetNetworks
+from hyperrl.config import Config
+from hyperrl.envs import Family
+from hyperrl.inference import Belief
+from hyperrl.rollout import Rollout, collect, to_env_units
+from hyperrl.trainer import cautious
+
+UPDATES = 32
+"""Gradient steps on what policies are written from after one episode; after R at once sqrt(R) times as many."""
+VALUE_UPDATES, VALUE_FITS = 32, 2
+"""Gradient steps on value networks before, and how often; each time the returns are estimated anew."""
+RECENT = 2
+"""Rounds whose episodes are learned from."""
+ROWS = 256
+"""Transitions of each variant that a gradient step sees."""
+WEIGHTS_RATE, CONTEXT_RATE, VALUE_RATE = 1e-4, 1e-2, 3e-3
+"""Learning rates of Adam."""
+BOLDEST = 4.0
+"""How many times the learning rate a variant may take whose policy hardly moves."""
+BOLDER = 2.0
+"""How many times the deviation of training continuous actions have when learning on the weights begins."""
+SPREAD = 0.1
+"""Deviation of the contexts that evolution tries, where 1 is the half-range of training."""
+
+Write = Callable[[Tensor], Tensor]
+"""From contexts (N, C) to whole weights (N, W)."""
+
+
+class Played(NamedTuple):
+    """E whole episodes of each variant; the steps after an episode's end count nowhere."""
+
+    rollout: Rollout
+    alive_STE: Tensor
+    """1.0 where a step belongs to the episode."""
+
+    @property
+    def returns_TE(self) -> Tensor:
+        """Undiscounted returns."""
+        return (self.rollout.reward_STE * self.alive_STE).sum(0)
+
+    @property
+    def steps_T(self) -> np.ndarray:
+        """Environment steps that each variant's episodes took."""
+        return self.alive_STE.sum((0, 2)).long().cpu().numpy()
+
+
+class Plants:
+    """T variants as machines to experiment on, with every step counted."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        family: Family,
+        variants_TP: np.ndarray,
+        config: Config,
+        seed: int = 0,
+        belief: Belief | None = None,
+    ) -> None:
+        """Set them up.
+
+        Args:
+            agent: what the networks' sizes and scales are taken from.
+            family: the agent's; drifting parameters are none to learn on.
+            variants_TP: in SI units; only the simulator sees them.
+            config: settings of the agent's run.
+            seed: of starts and actions.
+            belief: about the T variants, told of every transition.
+        """
+        self.family, self.variants_TP, self.config, self.belief = family.in_process(), variants_TP, config, belief
+        self.target: TargetNetworks = agent.target
+        self.device = agent.normaliser.mean.device
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.steps_T = np.zeros(len(variants_TP), dtype=np.int64)
+        self._to_env = to_env_units(family.action_space, self.device)
+        self._seeds = np.random.default_rng(seed)
+
+    def next_seed(self) -> int:
+        """Of starts that no episode had before."""
+        return int(self._seeds.integers(2**31))
+
+    @torch.no_grad()
+    def play(self, weights: Tensor, episodes: int, greedy: bool = False) -> Played:
+        """Play E episodes of each variant.
+
+        Args:
+            weights: of each variant's networks (T, W), or of each episode's own (T, E, W).
+            episodes: E.
+            greedy: the most probable actions instead of sampled ones.
+        """
+        each = weights.ndim == 3
+        variants_NP = np.repeat(self.variants_TP, episodes, axis=0) if each else self.variants_TP
+        seed, networks = self.next_seed(), Given(self.target, weights.flatten(0, -2))
+        env = self.family.vector(variants_NP, 1 if each else episodes, self.device, seed=seed)
+        obs, _ = env.reset(seed=seed)
+        rollout, _ = collect(networks, env, obs, self.family.max_episode_steps, self._to_env, self.generator, greedy)
+        env.close()
+        shape = (len(self.variants_TP), episodes)
+        grouped = {
+            name: x.flatten(1, 2).unflatten(1, shape) for name, x in rollout._asdict().items() if name != "context_RTC"
+        }
+        done_STE = grouped["done_STE"].float()
+        played = Played(rollout._replace(**grouped), 1 - (done_STE.cumsum(0) - done_STE).clamp(max=1))
+        self.steps_T += played.steps_T
+        self._tell(played)
+        return played
+
+    def _tell(self, played: Played) -> None:
+        if self.belief:
+            rollout = played.rollout
+            action_STE = self._to_env(rollout.action_STE)
+            seen = (rollout.obs_STEO, action_STE, rollout.reward_STE, rollout.next_obs_STEO, played.alive_STE)
+            self.belief.take(*(_by_variant(x) for x in seen))
+
+
+class Given:
+    """Weights (N, W) of ordinary networks in the place of an arm, whatever the context."""
+
+    def __init__(self, target: TargetNetworks, weights_NW: Tensor) -> None:
+        self.spec, self.normaliser, self.target, self.weights_NW = target.spec, target.normaliser, target, weights_NW
+
+    def generate(self, context_TC: Tensor) -> Tensor:
+        """The given weights."""
+        return self.weights_NW
+
+    def __call__(self, weights_TD: Tensor, obs_TNO: Tensor) -> tuple[Distribution, Tensor]:
+        """Distribution over actions, and values (T, N) in units of return."""
+        return self.target(weights_TD, obs_TNO)
+
+    def whole(self, weights_TD: Tensor) -> Tensor:
+        """The same."""
+        return weights_TD
+
+
+def _by_variant(x_STE: Tensor) -> Tensor:
+    """(S, T, E, ...) -> (T, S * E, ...)."""
+    return x_STE.transpose(0, 1).flatten(1, 2)
+
+
+def _by_step(x_TN: Tensor, rollout: Rollout) -> Tensor:
+    """Back again: (T, S * E) -> (S, T, E)."""
+    return x_TN.unflatten(1, rollout.reward_STE.shape[::2]).transpose(0, 1)
+
+
+class Learner(Protocol):
+    """What is learned on plants."""
+
+    def weights(self) -> Tensor:
+        """The networks (T, W) that it has come to."""
+
+    def learn(self, episodes: int) -> None:
+        """Play that many episodes of each variant, and learn from them."""
+
+
+class Rows:
+    """A row (X,) for each variant, each moved by Adam with a gradient norm and a pace of its own."""
+
+    def __init__(self, rows_TX: Tensor, learning_rate: float, max_grad_norm: float) -> None:
+        self.rows_TX = rows_TX.detach().clone().requires_grad_(True)
+        self.max_grad_norm = max_grad_norm
+        self.optimiser = torch.optim.Adam([self.rows_TX], learning_rate, eps=1e-5)
+
+    def step(self, loss: Tensor, pace_T: Tensor | None = None) -> None:
+        """Take Adam's step, times each variant's pace, down a loss that is a sum over variants."""
+        (gradient_TX,) = torch.autograd.grad(loss, [self.rows_TX])
+        with torch.no_grad():
+            norm_T1 = gradient_TX.norm(dim=1, keepdim=True)
+            self.rows_TX.grad = gradient_TX * (self.max_grad_norm / (norm_T1 + 1e-6)).clamp(max=1)
+            before_TX = self.rows_TX.clone()
+            self.optimiser.step()
+            if pace_T is not None:
+                self.rows_TX.copy_(torch.lerp(before_TX, self.rows_TX, pace_T.unsqueeze(1)))
+
+
+class Descent:
+    """PPO on one variant at a time: the value network is fitted first, then the policy moves.
+
+    A generated value network is wrong by what the hypernetwork does not know of the variant, and advantages with it.
+    The episodes of the last rounds are used once more, with clipped importance weights.
+    """
+
+    def __init__(self, plants: Plants, weights_TW: Tensor, rows_TX: Tensor, write: Write, learning_rate: float) -> None:
+        """Begin at given networks.
+
+        Args:
+            plants: to play on.
+            weights_TW: whose value networks are where the fit begins.
+            rows_TX: what the policies are written from.
+            write: rows (T, X) -> the policies' weights.
+            learning_rate: of the rows.
+        """
+        self.plants, self.write = plants, write
+        size, norm = plants.target.policy_size, plants.config.max_grad_norm
+        self.rows = Rows(rows_TX, learning_rate, norm)
+        self.value = Rows(weights_TW[:, size:], VALUE_RATE, norm)
+        self.caution_T = torch.ones(len(rows_TX), device=rows_TX.device)
+        self.recent: list[Played] = []
+
+    @classmethod
+    def on_weights(cls, plants: Plants, weights_TW: Tensor) -> Descent:
+        """Learn on every weight; actions are drawn ``BOLDER`` than in training at first."""
+        weights_TW = plants.target.bolder(weights_TW, BOLDER)
+        rows_TX = weights_TW[:, : plants.target.policy_size]
+        return cls(plants, weights_TW, rows_TX, lambda rows_TX: rows_TX, WEIGHTS_RATE)
+
+    @classmethod
+    def on_context(cls, plants: Plants, context_TC: Tensor, write: Write) -> Descent:
+        """Learn on the contexts that whole weights are written from."""
+        size = plants.target.policy_size
+        return cls(plants, write(context_TC), context_TC, lambda rows_TX: write(rows_TX)[:, :size], CONTEXT_RATE)
+
+    def _weights(self) -> Tensor:
+        return torch.cat([self.write(self.rows.rows_TX), self.value.rows_TX], 1)
+
+    @torch.no_grad()
+    def weights(self) -> Tensor:
+        """The networks (T, W) that it has come to."""
+        return self._weights()
+
+    def learn(self, episodes: int) -> None:
+        """Play with sampled actions, fit the values, then take PPO's steps; a policy that has moved too far stops."""
+        self.recent = [*self.recent, self.plants.play(self.weights(), episodes)][-RECENT:]
+        share = math.sqrt(episodes)
+        for _ in range(VALUE_FITS):
+            batch, alive_TN = self._batch()
+            for _ in range(round(VALUE_UPDATES * share)):
+                _, value_TN, minibatch = self._minibatch(batch, alive_TN)
+                error_TN = (value_TN - minibatch.return_TN) / minibatch.return_scale_T1
+                self.value.step(error_TN.square().mean(1).sum())
+        batch, alive_TN = self._batch()
+        config, active_T, history = self.plants.config, torch.ones_like(self.caution_T), []
+        for _ in range(round(UPDATES * share)):
+            distribution, value_TN, minibatch = self._minibatch(batch, alive_TN)
+            loss = ppo_loss(distribution, value_TN, minibatch, config.clip)
+            active_T = active_T * (loss.approx_kl_T <= 4 * config.target_kl)
+            history.append(loss.approx_kl_T)
+            self.rows.step(loss.policy * len(active_T), self.caution_T * active_T)  # a mean over variants until here
+        self.caution_T = cautious(self.caution_T, torch.stack(history).mean(0), config.target_kl, BOLDEST)
+
+    def _minibatch(self, batch: Batch, alive_TN: Tensor) -> tuple[Distribution, Tensor, Batch]:
+        rows_TN = torch.multinomial(alive_TN, ROWS, replacement=True, generator=self.plants.generator)
+        minibatch = batch.pick(rows_TN)
+        return *self.plants.target(self._weights(), minibatch.obs_TNO), minibatch
+
+    @torch.no_grad()
+    def _batch(self) -> tuple[Batch, Tensor]:
+        """The last rounds' steps as the networks judge them now, and which of them belong to an episode (T, N)."""
+        parts = [self._judged(played) for played in self.recent]
+        obs_TNO, action_TN, then_TN, now_TN, advantage_TN, return_TN, alive_TN = (
+            torch.cat(list(column), 1) for column in zip(*parts, strict=True)
+        )
+        mean_T1, var_T1 = _moments(advantage_TN, alive_TN)
+        family_var = self.plants.target.normaliser.return_var
+        batch = Batch(
+            obs_TNO=obs_TNO,
+            action_TN=action_TN,
+            log_prob_TN=now_TN,
+            advantage_TN=(advantage_TN - mean_T1) / (var_T1 + 1e-8).sqrt() * (now_TN - then_TN).exp().clamp(max=2),
+            return_TN=return_TN,
+            return_scale_T1=(_moments(return_TN, alive_TN)[1] + family_var).sqrt(),
+        )
+        return batch, alive_TN
+
+    def _judged(self, played: Played) -> tuple[Tensor, ...]:
+        rollout, config = played.rollout, self.plants.config
+        obs_TNO, action_TN = _by_variant(rollout.obs_STEO), _by_variant(rollout.action_STE)
+        distribution, value_TN = self.plants.target(self._weights(), obs_TNO)
+        _, next_value_TN = self.plants.target(self._weights(), _by_variant(rollout.next_obs_STEO))
+        value_STE, next_value_STE = _by_step(value_TN, rollout), _by_step(next_value_TN, rollout)
+        ends = (rollout.terminated_STE, rollout.done_STE)
+        advantage_STE = gae(rollout.reward_STE, value_STE, next_value_STE, *ends, config.gamma, config.gae_lambda)
+        told = (rollout.log_prob_STE, advantage_STE, advantage_STE + value_STE, played.alive_STE)
+        then_TN, advantage_TN, return_TN, alive_TN = (_by_variant(x) for x in told)
+        return obs_TNO, action_TN, then_TN, distribution.log_prob(action_TN), advantage_TN, return_TN, alive_TN
+
+
+def _moments(x_TN: Tensor, alive_TN: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (T, 1) of what is alive."""
+    count_T1 = alive_TN.sum(1, keepdim=True)
+    mean_T1 = (x_TN * alive_TN).sum(1, keepdim=True) / count_T1
+    return mean_T1, ((x_TN - mean_T1).square() * alive_TN).sum(1, keepdim=True) / count_T1
+
+
+class Trial:
+    """Contexts tried one after the other in greedy episodes; the best is kept."""
+
+    def __init__(self, plants: Plants, candidates: Sequence[Tensor], write: Write) -> None:
+        """Try contexts (T, C) in turn; the first is what there was before."""
+        self.plants, self.write, self.left = plants, write, list(candidates)
+        self.context_TC = candidates[0]
+        self.best_T = torch.full_like(candidates[0][:, 0], -torch.inf)
+
+    @torch.no_grad()
+    def weights(self) -> Tensor:
+        """The networks (T, W) of the best contexts."""
+        return self.write(self.context_TC)
+
+    @torch.no_grad()
+    def learn(self, episodes: int) -> None:
+        """Try the next candidate."""
+        tried_TC = self.left.pop(0)
+        score_T = self.plants.play(self.write(tried_TC), episodes, greedy=True).returns_TE.mean(1)
+        self.context_TC = torch.where((score_T > self.best_T).unsqueeze(1), tried_TC, self.context_TC)
+        self.best_T = score_T.maximum(self.best_T)
+
+
+class Evolution:
+    """A small evolution strategy in the context: an episode for each mutant, and the better half's weighted mean.
+
+    The weights of recombination are those of CMA-ES (Hansen, 2016, "The CMA Evolution Strategy: A Tutorial",
+    equation 49); the spread stays as it is. Mutants come in mirrored pairs.
+    """
+
+    def __init__(self, plants: Plants, context_TC: Tensor, write: Write) -> None:
+        """Begin at contexts (T, C)."""
+        self.plants, self.context_TC, self.write = plants, context_TC, write
+
+    @torch.no_grad()
+    def weights(self) -> Tensor:
+        """The networks (T, W) of the contexts in the middle."""
+        return self.write(self.context_TC)
+
+    @torch.no_grad()
+    def learn(self, episodes: int) -> None:
+        """Play one generation."""
+        shape = (len(self.context_TC), -(-episodes // 2), self.context_TC.shape[1])
+        half = SPREAD * torch.randn(shape, generator=self.plants.generator, device=self.plants.device)
+        mutants_TEC = self.context_TC.unsqueeze(1) + torch.stack([half, -half], 2).flatten(1, 2)[:, :episodes]
+        written = self.write(mutants_TEC.flatten(0, 1)).unflatten(0, mutants_TEC.shape[:2])
+        order_TE = self.plants.play(written, episodes, greedy=True).returns_TE.argsort(1, descending=True)
+        parents = max(1, episodes // 2)
+        share = math.log(parents + 0.5) - torch.arange(1, parents + 1, device=order_TE.device).log()
+        best = mutants_TEC.gather(1, order_TE[:, :parents, None].expand(-1, -1, shape[2]))
+        self.context_TC = (best * (share / share.sum()).unsqueeze(1)).sum(1)
