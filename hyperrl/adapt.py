@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hyperrl.checkpoint import write_json
 from hyperrl.envs import InputError
 from hyperrl.episodes import START_SEED, episode_returns
 from hyperrl.experts import cached_experts
@@ -78,6 +79,17 @@ class Adaptation:
             Policy(run.agent.target, run.family, variant, gamma=run.config.gamma, weights_1D=weights_1W)
             for variant, weights_1W in zip(variants, self.weights_TW.split(1), strict=True)
         ]
+
+    @property
+    def policy(self) -> Policy:
+        """The adapted policy of a single variant.
+
+        Raises:
+            InputError: there are several.
+        """
+        if len(self.variants_TP) != 1:
+            raise InputError(f"{len(self.variants_TP)} variants were adapted to: take one of their policies")
+        return self.policies[0]
 
     def json(self, experts: Path = Path("runs/experts")) -> list[dict[str, Any]]:
         """What ``hyperrl adapt --json`` writes of each variant; an expert's return where the cache has one."""
@@ -157,6 +169,31 @@ def adapt(
     return _Session(run, variants_TP, mode, unknown, seed).adapt(episodes, progress)
 
 
+def save(adaptation: Adaptation, results: Sequence[dict[str, Any]], split: str | None = None) -> Path:
+    """Write the JSON, TensorBoard's curves and the figure into the run's folder, in place of earlier ones.
+
+    Args:
+        adaptation: what is saved.
+        results: its ``json``.
+        split: where its variants are from; ``None`` where one was given, whose JSON is an object, not a list.
+
+    Returns:
+        The figure's path.
+    """
+    from hyperrl import figures
+    from hyperrl.tensorboard import write_adaptation
+
+    folder, unknown = adaptation.run.folder, "-unknown" if adaptation.unknown else ""
+    name = f"{split or 'variant'}-{adaptation.mode}{unknown}"
+    write_json(folder / "adaptations" / f"{name}.json", list(results) if split else results[0])
+    curves = adaptation.episodes_K, adaptation.steps_KT, adaptation.returns_KT
+    write_adaptation(folder / "adaptations" / name, *curves)
+    expert_T = np.array([np.nan if result["expert"] is None else result["expert"] for result in results])
+    note = f"mode {adaptation.mode}, parameters {'unknown' if unknown else 'known'} to the agent"
+    figure = figures.adaptation_curves(adaptation.run.family, curves[0], curves[2], expert_T, split, note)
+    return figures.save(figure, folder / "figures" / f"adaptation{f'-{split}' if split else ''}{unknown}.png")
+
+
 def rounds(episodes: int) -> Iterator[int]:
     """How many episodes are played before each step of learning: they add up to ``episodes``, and meet ``MARKS``."""
     left = episodes
@@ -215,7 +252,9 @@ class _Session:
             if not torch.equal(*trial.left):
                 yield from repeat(trial, 2)
             if self.mode == "context":
-                evolution = Evolution(self.plants, trial.context_TC, self.write)
+                descent = Descent.on_context(self.plants, trial.context_TC, self.write)
+                yield from repeat(descent, 2)
+                evolution = Evolution(self.plants, descent.rows.rows_TX.detach(), self.write)
                 yield from repeat(evolution, GENERATIONS)
                 yield from repeat(Descent.on_context(self.plants, evolution.context_TC, self.write))
         yield from repeat(Descent.on_weights(self.plants, self.weights_TW))
@@ -245,6 +284,8 @@ class _Session:
                 progress(played, episodes)
             if self.keeper and not self.keeper.active_T.any():
                 break
+        if self.belief:
+            self.belief.update()
         episodes_K, seconds_K, steps, judged, returns = (list(column) for column in zip(*points, strict=True))
         return Adaptation(
             run=self.run,

@@ -37,7 +37,7 @@ BOLDEST = 4.0
 """How many times the learning rate a variant may take whose policy hardly moves."""
 BOLDER = 2.0
 """How many times the deviation of training continuous actions have when learning on the weights begins."""
-SPREAD = 0.1
+SPREAD = 0.05
 """Deviation of the contexts that evolution tries, where 1 is the half-range of training."""
 
 Write = Callable[[Tensor], Tensor]
@@ -97,20 +97,21 @@ class Plants:
         return int(self._seeds.integers(2**31))
 
     @torch.no_grad()
-    def play(self, weights: Tensor, episodes: int, greedy: bool = False) -> Played:
+    def play(self, weights: Tensor, episodes: int, trial: int | None = None) -> Played:
         """Play E episodes of each variant.
 
         Args:
             weights: of each variant's networks (T, W), or of each episode's own (T, E, W).
             episodes: E.
-            greedy: the most probable actions instead of sampled ones.
+            trial: seed of a start that all episodes have, for comparisons; actions are then the most probable ones.
         """
         each = weights.ndim == 3
         variants_NP = np.repeat(self.variants_TP, episodes, axis=0) if each else self.variants_TP
-        seed, networks = self.next_seed(), Given(self.target, weights.flatten(0, -2))
+        seed, networks = self.next_seed() if trial is None else trial, Given(self.target, weights.flatten(0, -2))
         env = self.family.vector(variants_NP, 1 if each else episodes, self.device, seed=seed)
-        obs, _ = env.reset(seed=seed)
-        rollout, _ = collect(networks, env, obs, self.family.max_episode_steps, self._to_env, self.generator, greedy)
+        obs, _ = env.reset(seed=seed, options={"paired": trial is not None})
+        ends = (self.family.max_episode_steps, self._to_env, self.generator, trial is not None)
+        rollout, _ = collect(networks, env, obs, *ends)
         env.close()
         shape = (len(self.variants_TP), episodes)
         grouped = {
@@ -299,12 +300,12 @@ def _moments(x_TN: Tensor, alive_TN: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Trial:
-    """Contexts tried one after the other in greedy episodes; the best is kept."""
+    """Contexts tried one after the other in greedy episodes from the same start; the best is kept."""
 
     def __init__(self, plants: Plants, candidates: Sequence[Tensor], write: Write) -> None:
         """Try contexts (T, C) in turn; the first is what there was before."""
         self.plants, self.write, self.left = plants, write, list(candidates)
-        self.context_TC = candidates[0]
+        self.context_TC, self.start = candidates[0], plants.next_seed()
         self.best_T = torch.full_like(candidates[0][:, 0], -torch.inf)
 
     @torch.no_grad()
@@ -316,16 +317,17 @@ class Trial:
     def learn(self, episodes: int) -> None:
         """Try the next candidate."""
         tried_TC = self.left.pop(0)
-        score_T = self.plants.play(self.write(tried_TC), episodes, greedy=True).returns_TE.mean(1)
+        score_T = self.plants.play(self.write(tried_TC), episodes, self.start).returns_TE.mean(1)
         self.context_TC = torch.where((score_T > self.best_T).unsqueeze(1), tried_TC, self.context_TC)
         self.best_T = score_T.maximum(self.best_T)
 
 
 class Evolution:
-    """A small evolution strategy in the context: an episode for each mutant, and the better half's weighted mean.
+    """A small evolution strategy in the context: the weighted mean of the better half of its mutants.
 
-    The weights of recombination are those of CMA-ES (Hansen, 2016, "The CMA Evolution Strategy: A Tutorial",
-    equation 49); the spread stays as it is. Mutants come in mirrored pairs.
+    Each mutant has one greedy episode, all of a generation from the same start: luck would decide otherwise. The
+    weights of recombination are those of CMA-ES (Hansen, 2016, "The CMA Evolution Strategy: A Tutorial", equation 49);
+    the spread stays as it is.
     """
 
     def __init__(self, plants: Plants, context_TC: Tensor, write: Write) -> None:
@@ -339,12 +341,13 @@ class Evolution:
 
     @torch.no_grad()
     def learn(self, episodes: int) -> None:
-        """Play one generation."""
-        shape = (len(self.context_TC), -(-episodes // 2), self.context_TC.shape[1])
+        """Play one generation: mirrored pairs, and the middle itself where a pair would be broken."""
+        shape = (len(self.context_TC), episodes // 2, self.context_TC.shape[1])
         half = SPREAD * torch.randn(shape, generator=self.plants.generator, device=self.plants.device)
-        mutants_TEC = self.context_TC.unsqueeze(1) + torch.stack([half, -half], 2).flatten(1, 2)[:, :episodes]
+        steps_TEC = torch.cat([half, -half, torch.zeros_like(self.context_TC).unsqueeze(1)], 1)[:, :episodes]
+        mutants_TEC = self.context_TC.unsqueeze(1) + steps_TEC
         written = self.write(mutants_TEC.flatten(0, 1)).unflatten(0, mutants_TEC.shape[:2])
-        order_TE = self.plants.play(written, episodes, greedy=True).returns_TE.argsort(1, descending=True)
+        order_TE = self.plants.play(written, episodes, self.plants.next_seed()).returns_TE.argsort(1, descending=True)
         parents = max(1, episodes // 2)
         share = math.log(parents + 0.5) - torch.arange(1, parents + 1, device=order_TE.device).log()
         best = mutants_TEC.gather(1, order_TE[:, :parents, None].expand(-1, -1, shape[2]))
