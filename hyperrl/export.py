@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from hyperrl.checkpoint import require_writable, write_atomically, write_json
-from hyperrl.envs import InputError
+from hyperrl.envs import Family, InputError
 from hyperrl.episodes import START_SEED
 from hyperrl.policy import Policy
 from hyperrl.rollout import half_ranges, to_env_units
@@ -80,11 +80,14 @@ def plain(policy: Policy) -> Plain:
     return Plain(actor, critic, log_std, mean, multiplier, limit, low, high, activation)
 
 
+def _require_bounded(family: Family) -> None:
+    if isinstance(family.action_space, Box) and not family.action_space.is_bounded():
+        raise InputError("format 'sb3': Stable-Baselines3 needs bounded actions; choose onnx or torch")
+
+
 def _write_sb3(policy: Policy, path: Path) -> None:
     from stable_baselines3 import PPO
 
-    if isinstance(policy.family.action_space, Box) and not policy.family.action_space.is_bounded():
-        raise InputError("format 'sb3': Stable-Baselines3 needs bounded actions; choose onnx or torch")
     found = plain(policy)
     env = policy.family.single(None, **policy.parameters)
     widths = {"pi": [len(bias) for bias in found.policy[1:-2:2]], "vf": [len(bias) for bias in found.value[1:-2:2]]}
@@ -212,13 +215,33 @@ class Format(NamedTuple):
     load: Callable[[Path], Act]
     clips: bool
     """Whether observations far from the mean are clipped as by the policy itself."""
+    require: Callable[[Family], Any] = lambda family: None
+    """Raises ``InputError`` where policies of the family cannot be written."""
 
 
 FORMATS: Mapping[str, Format] = {
-    "sb3": Format("zip", _write_sb3, _load_sb3, clips=False),
-    "onnx": Format("onnx", _write_onnx, _load_onnx, clips=True),
+    "sb3": Format("zip", _write_sb3, _load_sb3, clips=False, require=_require_bounded),
+    "onnx": Format("onnx", _write_onnx, _load_onnx, clips=True, require=lambda family: _onnx()),
     "torch": Format("pt2", _write_torch, _load_torch, clips=True),
 }
+
+
+def check(family: Family, paths: Sequence[Path], format: str, force: bool = False) -> None:
+    """What ``export`` refuses before there is a policy.
+
+    Raises:
+        InputError: the format is unknown, unfit for the family or its libraries are missing, or a file is there already
+            or cannot be written.
+    """
+    if format not in FORMATS:
+        raise InputError(f"format {format!r}: unknown; choose from {', '.join(FORMATS)}")
+    FORMATS[format].require(family)
+    for path in paths:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; name a file")
+        if path.exists() and not force:
+            raise InputError(f"{path}: is there already; overwrite it with --force, or choose another name")
+        require_writable(path.parent)
 
 
 def export(policies: Sequence[Policy], paths: Sequence[Path], format: str, force: bool = False) -> list[float]:
@@ -238,15 +261,9 @@ def export(policies: Sequence[Policy], paths: Sequence[Path], format: str, force
         InputError: the format is unknown or its libraries are missing, a file is there already or cannot be written,
             or its actions are others than the policy's.
     """
-    if format not in FORMATS:
-        raise InputError(f"format {format!r}: unknown; choose from {', '.join(FORMATS)}")
-    for path in paths:
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder; name a file")
-        if path.exists() and not force:
-            raise InputError(f"{path}: is there already; overwrite it with --force, or choose another name")
-        require_writable(path.parent)
-    family, chosen = policies[0].family, FORMATS[format]
+    family = policies[0].family
+    check(family, paths, format, force)
+    chosen = FORMATS[format]
     if family.drift:
         named = ", ".join(family.drift)
         warnings.warn(f"{named} drift within an episode; a file keeps the weights of where they began", stacklevel=2)

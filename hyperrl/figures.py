@@ -297,6 +297,54 @@ def predicted_return(family: Family, points: Mapping[str, Curve], gamma: float) 
     return figure
 
 
+def adaptation_curves(
+    family: Family,
+    episodes_K: Sequence[int],
+    returns_KT: np.ndarray,
+    expert_T: np.ndarray,
+    split: str | None = None,
+    note: str = "",
+) -> Figure:
+    """Return over the episodes played on each variant: variants thin, their mean thick, experts dashed.
+
+    Args:
+        family: the task.
+        episodes_K: episodes at the points of the curves, rising; they are drawn evenly spaced.
+        returns_KT: mean returns (K, T).
+        expert_T: returns of the variants' experts (T,), NaN where there is none.
+        split: where the variants are from; ``None`` where one was given.
+        note: how they were adapted, in a few words.
+    """
+    figure, (axes,) = _figure(7, 4.6)
+    colour, marker = LOOKS.get(split or "", OTHER)
+    x_K, count = np.arange(len(episodes_K)), returns_KT.shape[1]
+    thick: dict[str, Any] = {"color": colour, "linewidth": 2.4, "marker": marker, "markersize": 7, "zorder": 4}
+    handles: list[Any] = []
+    if count > 1:
+        thin = axes.plot(x_K, returns_KT, color=colour, linewidth=0.9, alpha=0.45, zorder=3)
+        thin[0].set_label("each variant")
+        ends_K2 = np.array([stratified_bootstrap(returns_T[:, None], np.mean) for returns_T in returns_KT])
+        band = axes.fill_between(x_K, *ends_K2.T, color=colour, alpha=0.18, linewidth=0, zorder=2)
+        band.set_label("95 % interval of the mean")
+        handles = [thin[0], band]
+    label = f"mean of {count} variants" if count > 1 else "the variant"
+    handles = axes.plot(x_K, returns_KT.mean(1), label=label, **thick) + handles
+    known = np.isfinite(expert_T)
+    if known.any():
+        whose = "its expert" if count == 1 else f"experts of {known.sum()} of {count} variants, mean"
+        mean = expert_T[known].mean()
+        label = f"{whose} {mean:.1f}".replace("-", MINUS)
+        looks: dict[str, Any] = {"color": INK, "linewidth": 1.6, "linestyle": (0, (5, 2)), "zorder": 2.5}
+        handles.append(axes.axhline(mean, label=label, **looks))
+    axes.set_xticks(x_K, [str(episodes) for episodes in episodes_K])
+    _label(axes, "episodes played on the variant (evenly spaced marks)", MEASURED)
+    what = f"variants of {split}" if split else "one variant"
+    figure.suptitle(f"{family.name}: adaptation to {what}", fontsize=12, color=INK)
+    axes.set_title(note, fontsize=9, color=INK)
+    _legend(figure, handles + _solved(family, axes), columns=2)
+    return figure
+
+
 def in_words(family: Family, variants_TP: np.ndarray) -> list[str]:
     """Each variant (T, P) as ``gravity 12 m/s², length 0.8 m``; what all have alike is left out."""
     differs_P = (variants_TP != variants_TP[:1]).any(0)

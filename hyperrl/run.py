@@ -22,6 +22,7 @@ from hyperrl.policy import Policy, generated
 from hyperrl.trainer import build_agent
 
 if TYPE_CHECKING:
+    from hyperrl.adapt import Adaptation
     from hyperrl.agents.encoder import TransitionEncoder
     from hyperrl.evaluate import Evaluation
 
@@ -178,3 +179,19 @@ class Run:
         from hyperrl.evaluate import evaluate
 
         return evaluate(self, split=split, episodes=episodes, parameters=parameters or None)
+
+    def adapt(self, mode: str = "all", episodes: int = 5, unknown: bool = False, **parameters: float) -> Adaptation:
+        """Adapt the policy of one variant by playing episodes on it; parameters left out keep their defaults.
+
+        Args:
+            mode: one of ``hyperrl.adapt.MODES``.
+            episodes: to be played.
+            unknown: the agent is not told the parameters, only the simulator is.
+            parameters: of the variant.
+
+        Raises:
+            InputError: as ``hyperrl.adapt.adapt``, or a parameter is unknown or out of bounds.
+        """
+        from hyperrl.adapt import adapt
+
+        return adapt(self, self.family.table([parameters]), mode, episodes, unknown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,24 @@ class RunLog:
         )
         summary = Summary(value=[Summary.Value(tag="play/validation_variant", image=image)])
         self.writer._get_file_writer().add_summary(summary, trainer.steps)
+
+
+def write_adaptation(folder: Path, episodes_K: Sequence[int], steps_KT: np.ndarray, returns_KT: np.ndarray) -> None:
+    """Curves of an adaptation, over environment steps and over episodes, in place of those in the folder.
+
+    Args:
+        folder: of its own, so that it is a run of its own to TensorBoard.
+        episodes_K: played on each variant.
+        steps_KT: environment steps that they took (K, T); the x axis is their mean.
+        returns_KT: mean returns (K, T).
+    """
+    for old in folder.glob("events.out.tfevents.*"):
+        old.unlink()
+    with SummaryWriter(folder) as writer:
+        for episodes, steps_T, returns_T in zip(episodes_K, steps_KT, returns_KT, strict=True):
+            for name, value in (("mean", returns_T.mean()), ("worst", returns_T.min())):
+                writer.add_scalar(f"adapt/{name}_reward", value, round(steps_T.mean()))
+                writer.add_scalar(f"adapt/{name}_reward_by_episode", value, episodes)
 
 
 @torch.no_grad()

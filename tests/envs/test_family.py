@@ -199,6 +199,14 @@ def test_distance_counts_half_ranges_of_the_worst_parameter():
     np.testing.assert_array_equal(family.in_training_ranges(table_TP), [True, True, False, False, False])
 
 
+def test_nearest_is_clamped_to_the_training_ranges_but_for_angles():
+    angle = Parameter("phi", "rad", 0.0, train=(-1, 1), wide=(-4, 4), period=2 * math.pi)
+    family = family_of(PLAIN, SIGNED, angle)
+    variants = torch.tensor([[0.5, -5.0, 3.0], [2.0, 0.25, -0.5], [4.0, 3.5, 9.0]])
+    expected = torch.tensor([[1.0, -1.0, 3.0], [2.0, 0.25, -0.5], [3.0, 3.0, 9.0]])
+    torch.testing.assert_close(family.nearest(variants), expected, atol=0, rtol=0)
+
+
 def test_variants_and_tables_turn_into_each_other():
     family = family_of(PLAIN, SIGNED)
     variants = [{"power": -1}, {}, {"power": 0.5, "mass": 3}]

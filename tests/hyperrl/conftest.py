@@ -2,11 +2,12 @@ import dataclasses
 
 import pytest
 import torch
+from gymnasium.spaces import Box
 
 import hyperrl
 from hyperrl.cli import main
 from hyperrl.config import Config
-from hyperrl.envs import registry
+from hyperrl.envs import Parameter, PhysicsFamily, registry
 from hyperrl.trainer import Trainer
 
 TINY = {"variants": 4, "copies": 2, "rollout": 16, "steps": 4 * 2 * 16 * 6, "evaluations": 2, "device": "cpu"}
@@ -33,6 +34,43 @@ family = PhysicsFamily(
     step=step,
 )
 """
+
+
+def tick(state, action, p):
+    """Count steps; each pays ``pay - cost (action - target)^2``, and ``ends`` of them are an episode."""
+    after = state + 1
+    return after, p["pay"] - p["cost"] * (action[..., 0] - p["target"]).square(), after[..., 0] >= p["ends"]
+
+
+TICKS = PhysicsFamily(
+    name="ticks",
+    parameters=(
+        Parameter("target", "1", 0.5, (-1, 1), (-2, 2)),
+        Parameter("ends", "1", 4.0, (2, 6), (2, 8), bounds="[1, 8]"),
+        Parameter("pay", "1", 0.0, (-1, 1), (-2, 2)),
+        Parameter("cost", "1", 1.0, (0, 2), (0, 4)),
+    ),
+    observation_space=Box(0, 8, shape=(1,)),
+    action_space=Box(-1, 1, shape=(1,)),
+    max_episode_steps=8,
+    draws=1,
+    start=lambda draws, p: 0 * draws,
+    step=tick,
+)
+"""Whose returns, lengths and values can be computed by hand, whatever is played."""
+
+
+@pytest.fixture(scope="session")
+def ticks():
+    """That family."""
+    return TICKS
+
+
+@pytest.fixture(scope="session")
+def ticks_run(tmp_path_factory):
+    """A run of six short iterations on it, with an encoder."""
+    settings = {**TINY, "hidden": (16,), "gamma": 0.9, "gae_lambda": 1.0, "log_std": -1.0}
+    return hyperrl.train(TICKS, run=tmp_path_factory.mktemp("runs") / "ticks", quiet=True, **settings)
 
 
 @pytest.fixture(scope="session")

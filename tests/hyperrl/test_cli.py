@@ -24,7 +24,7 @@ from hyperrl.statistics import iqm, worst_tenth
 
 CONTRACT = {"family", "agent", "seed", "split", "episodes", "mean", "worst", "iqm", "ci95", "variants"}
 OURS = {"drift", "worst_tenth", "experts", "calibration"}
-COMMANDS = ("families", "train", "evaluate", "experts", "play", "map", "export", "audit")
+COMMANDS = ("families", "train", "evaluate", "adapt", "experts", "play", "map", "export", "audit")
 OUTSIDE = pytest.mark.filterwarnings("default:.* outside the training range")
 
 

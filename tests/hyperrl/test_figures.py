@@ -54,6 +54,7 @@ def write_all(folder):
         "heat": figures.heat_map(CARTPOLE, *heat()),
         "curves": figures.learning_curves(CARTPOLE, curves()),
         "distance": figures.return_over_distance(CARTPOLE, distance_T, RNG.uniform(9, 500, 40)),
+        "adaptation": figures.adaptation_curves(CARTPOLE, [0, 1, 2], RNG.uniform(9, 500, (3, 8)), np.full(8, 490.0)),
     }
     return [figures.save(figure, folder / f"{name}.png") for name, figure in drawn.items()]
 
@@ -68,7 +69,57 @@ def test_files_are_images_of_a_readable_size(tmp_path):
             assert 600 <= image.height <= 2000
             assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
             assert len(image.getcolors(1 << 24)) > 20
-    assert [path.name for path in paths] == ["parameters.png", "heat.png", "curves.png", "distance.png"]
+    assert [path.name for path in paths] == [
+        "parameters.png",
+        "heat.png",
+        "curves.png",
+        "distance.png",
+        "adaptation.png",
+    ]
+
+
+def adapted(returns_KT, expert_T, **given):
+    figure = figures.adaptation_curves(CARTPOLE, [0, 1, 2, 5, 10], np.array(returns_KT), np.array(expert_T), **given)
+    (axes,) = figure.axes
+    return figure, axes, {line.get_label(): line for line in axes.lines}
+
+
+def test_adaptation_curves_show_variants_their_mean_and_their_experts():
+    returns_KT = RNG.uniform(9, 500, (5, 3))
+    figure, axes, lines = adapted(returns_KT, [480.0, np.nan, 420.0], split="extrapolation", note="mode all")
+    assert legend(figure) == [
+        "mean of 3 variants",
+        "each variant",
+        "95 % interval of the mean",
+        "experts of 2 of 3 variants, mean 450.0",
+        "solved (475)",
+    ]
+    np.testing.assert_allclose(lines["mean of 3 variants"].get_ydata(), returns_KT.mean(1))
+    thin = [line.get_ydata() for line in axes.lines if line.get_alpha()]
+    np.testing.assert_allclose(np.stack(thin, 1), returns_KT)
+    expert = lines["experts of 2 of 3 variants, mean 450.0"]
+    assert set(expert.get_ydata()) == {450.0}
+    assert expert.is_dashed()
+    assert texts(axes.get_xticklabels()) == ["0", "1", "2", "5", "10"]
+    assert (figure._suptitle.get_text(), axes.get_title()) == (
+        "cartpole: adaptation to variants of extrapolation",
+        "mode all",
+    )
+    (band,) = axes.collections
+    ends = band.get_paths()[0].vertices
+    for k, returns_T in enumerate(returns_KT):
+        low, high = figures.stratified_bootstrap(returns_T[:, None], np.mean)
+        at = ends[ends[:, 0] == k, 1]
+        np.testing.assert_allclose((at.min(), at.max()), (low, high))
+
+
+def test_one_variant_has_no_interval():
+    figure, axes, _ = adapted([[20.0], [30.0], [30.0], [100.0], [480.0]], [np.nan])
+    assert legend(figure) == ["the variant", "solved (475)"]
+    assert not axes.collections
+    figure, _, lines = adapted([[-20.0]] * 5, [-3.0])
+    assert f"its expert {figures.MINUS}3.0" in legend(figure)
+    assert len(lines) == 3
 
 
 def test_a_figure_that_cannot_be_written_is_named(tmp_path):

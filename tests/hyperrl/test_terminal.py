@@ -1,4 +1,4 @@
-"""Training in a terminal: the progress bar, and Ctrl-C once and twice."""
+"""Training and adaptation in a terminal: the progress bar, and Ctrl-C once and twice."""
 
 import os
 import pty
@@ -82,5 +82,15 @@ def test_ctrl_c_around_the_first_step(terminal, tmp_path):
         time.sleep(0.001)
     process.send_signal(signal.SIGINT)
     shown = until(r"hyperrl: stopped[^;]*; go on with: [^;]* --resume\s")
+    assert process.wait(60) == 130
+    assert "Traceback" not in shown
+
+
+def test_adaptation_shows_its_episodes_and_stops_in_one_line(terminal, tiny_run):
+    process, until = terminal("adapt", tiny_run.folder, "--mode", "weights", "--episodes", "5000")
+    until(r"getting ready")
+    until(r"\d+ of 5000 episodes")
+    process.send_signal(signal.SIGINT)
+    shown = until(r"hyperrl: stopped\s")
     assert process.wait(60) == 130
     assert "Traceback" not in shown
