@@ -35,8 +35,10 @@ from hyperrl.statistics import stratified_bootstrap
 
 FAMILIES = ("cartpole", "pendulum", "point", "ode2")
 VARIANTS = {"interpolation": 16, "extrapolation": 8, "combination": 8}
+INFERRED = 64
+"""Variants on which it is measured what not being told costs."""
 EXPERTS = {"interpolation": 4, "extrapolation": 8, "combination": 4}
-"""How many of them have one."""
+"""How many of them have an expert."""
 CELLS = (
     # agent, mode, unknown, splits, episodes
     ("hyper", "all", False, tuple(VARIANTS), 50),
@@ -95,7 +97,8 @@ def play(cell: Cell) -> str:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # that variants lie outside the ranges is the point
     run = hyperrl.load(FOLDER / f"{cell.family}-{cell.agent}-{cell.seed}")
-    variants_TP = run.family.variants(cell.split, VARIANTS[cell.split])
+    count = INFERRED if cell.mode == "infer" else VARIANTS[cell.split]
+    variants_TP = run.family.variants(cell.split, count)
     began = time.perf_counter()
     found = adapt(run, variants_TP, cell.mode, cell.episodes, cell.unknown, cell.seed)
     result = {
@@ -270,7 +273,7 @@ def latency(families: list[str], seeds: int) -> list[dict[str, Any]]:
             belief.generate(run.agent)
             if call >= 20:
                 took.append(1e3 * (time.perf_counter() - began))
-        low, median, high = np.quantile(took, [0.05, 0.5, 0.95])
+        low, median, high = np.quantile(took, [0.05, 0.5, 0.95]).tolist()
         found.append({"family": name, "median_ms": median, "ms_5": low, "ms_95": high})
         print(found[-1], flush=True)
     return found

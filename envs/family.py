@@ -497,6 +497,19 @@ class Family:
         columns = zip(self.parameters, variants_TP.unbind(1), strict=True)
         return torch.stack([value_T if p.period else value_T.clamp(*p.train) for p, value_T in columns], dim=1)
 
+    def expected_context(self, variants_BMP: Tensor, weight_BM: Tensor) -> Tensor:
+        """Contexts (B, C) where of each variant only M draws are known, and their weights, which sum to 1.
+
+        Features are averaged, so that a sign in doubt is none; an angle's are those of the mean direction.
+        """
+        columns: list[Tensor] = []
+        for parameter, value_BM in zip(self.parameters, variants_BMP.unbind(2), strict=True):
+            features = parameter.features(value_BM.flatten())
+            means = [(weight_BM * feature.view_as(weight_BM)).sum(1) for feature in features]
+            length = torch.stack(means).norm(dim=0) if parameter.period else 1.0
+            columns += [mean / length for mean in means]
+        return torch.stack(columns, dim=1)
+
     def check(self) -> None:
         """Try what a user may have declared wrongly: spaces and drift here, the simulation in subclasses.
 

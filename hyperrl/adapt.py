@@ -191,7 +191,7 @@ def save(adaptation: Adaptation, results: Sequence[dict[str, Any]], split: str |
     expert_T = np.array([np.nan if result["expert"] is None else result["expert"] for result in results])
     note = f"mode {adaptation.mode}, parameters {'unknown' if unknown else 'known'} to the agent"
     figure = figures.adaptation_curves(adaptation.run.family, curves[0], curves[2], expert_T, split, note)
-    return figures.save(figure, folder / "figures" / f"adaptation{f'-{split}' if split else ''}{unknown}.png")
+    return figures.save(figure, folder / "figures" / f"adaptation-{name}.png")
 
 
 def rounds(episodes: int) -> Iterator[int]:
@@ -225,21 +225,15 @@ class _Session:
 
     def told(self) -> Tensor:
         """Contexts (T, C) that the agent is told, or infers as yet."""
-        return self.family.encode(self._variants())
+        return self.belief.context_BC if self.unknown and self.belief else self.family.encode(self.variants())
 
     def nearest(self) -> Tensor:
-        """The same, of the nearest variants within the training ranges."""
-        return self.family.encode(self.family.nearest(self._variants()))
+        """Contexts (T, C) of the nearest variants within the training ranges."""
+        return self.family.encode(self.family.nearest(self.variants()))
 
-    def inferred(self) -> Tensor:
-        """Contexts (T, C) inferred from all that was played."""
-        assert self.belief is not None
-        self.belief.update()
-        return self.family.encode(self.belief.mean_BP)
-
-    def _variants(self) -> Tensor:
-        if self.unknown:
-            assert self.belief is not None
+    def variants(self) -> Tensor:
+        """Variants (T, P) in SI units that the agent is told, or infers as yet."""
+        if self.unknown and self.belief:
             return self.belief.mean_BP
         return torch.as_tensor(self.variants_TP, dtype=torch.float32)
 
@@ -317,7 +311,9 @@ class Inference:
 
     def weights(self) -> Tensor:
         """The networks (T, W) for the inferred variants."""
-        return self.session.write(self.session.inferred())
+        assert self.session.belief is not None
+        self.session.belief.update()
+        return self.session.write(self.session.belief.context_BC)
 
     def learn(self, episodes: int) -> None:
         """Play, and infer on the way."""

@@ -303,9 +303,16 @@ class Belief:
         picked = torch.multinomial(self.posterior.weight_BM, 1, generator=generator).squeeze(1)
         return self.family.decode(self.posterior.draws_BMZ[torch.arange(len(picked)), picked])
 
+    @property
+    def context_BC(self) -> Tensor:
+        """Contexts expected from what is believed."""
+        draws_BMZ = self.posterior.draws_BMZ
+        draws_BMP = self.family.decode(draws_BMZ.flatten(0, 1)).unflatten(0, draws_BMZ.shape[:2])
+        return self.family.expected_context(draws_BMP, self.posterior.weight_BM)
+
     def generate(self, agent: Agent) -> Tensor:
         """The weights (B, D) of the policies for the inferred variants."""
-        return agent.generate(self.family.encode(self.mean_BP))
+        return agent.generate(self.context_BC)
 
 
 class Unknown(NamedTuple):

@@ -103,7 +103,7 @@ class Plants:
         Args:
             weights: of each variant's networks (T, W), or of each episode's own (T, E, W).
             episodes: E.
-            trial: seed of a start that all episodes have, for comparisons; actions are then the most probable ones.
+            trial: seed of the starts, the same for all that is compared; actions are then the most probable ones.
         """
         each = weights.ndim == 3
         variants_NP = np.repeat(self.variants_TP, episodes, axis=0) if each else self.variants_TP
