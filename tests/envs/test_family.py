@@ -207,6 +207,27 @@ def test_nearest_is_clamped_to_the_training_ranges_but_for_angles():
     torch.testing.assert_close(family.nearest(variants), expected, atol=0, rtol=0)
 
 
+def test_the_context_expected_from_one_draw_is_its_own():
+    angle = Parameter("phi", "rad", 0.0, train=(-1, 1), wide=(-4, 4), period=2 * math.pi)
+    family = family_of(PLAIN, SIGNED, DECADE, angle)
+    variants_TP = torch.tensor([[1.5, -0.5, 0.3, 2.5], [2.5, 2.0, 7.0, -1.0]])
+    draws_BMP = torch.stack([variants_TP, variants_TP.flip(0)], dim=1)
+    first = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    torch.testing.assert_close(family.expected_context(draws_BMP, first), family.encode(variants_TP))
+
+
+def test_in_the_context_expected_from_several_draws_a_sign_in_doubt_is_none():
+    angle = Parameter("phi", "deg", 0.0, train=(-90, 90), wide=(-180, 180), period=360)
+    family = family_of(SIGNED, angle)
+    draws_BMP = torch.tensor([[[-1.0, 80.0], [0.2, 100.0], [2.0, 90.0]]])
+    (context,) = family.expected_context(draws_BMP, torch.tensor([[0.5, 0.25, 0.25]])).tolist()
+    # power trains on -1 to 3: (value - 1) / 2, and its sign; phi's is the direction of the mean vector
+    x = 0.5 * math.cos(math.radians(80)) + 0.25 * math.cos(math.radians(100))
+    y = 0.5 * math.sin(math.radians(80)) + 0.25 * math.sin(math.radians(100)) + 0.25
+    expected = [0.5 * -1 + 0.25 * -0.4 + 0.25 * 0.5, 0.0, x / math.hypot(x, y), y / math.hypot(x, y)]
+    assert context == pytest.approx(expected, abs=1e-6)
+
+
 def test_variants_and_tables_turn_into_each_other():
     family = family_of(PLAIN, SIGNED)
     variants = [{"power": -1}, {}, {"power": 0.5, "mass": 3}]

@@ -22,6 +22,7 @@ from hyperrl import checkpoint, learning
 from hyperrl.adapt import EPISODES, JUDGED, MARKS, MODES, adapt, rounds, save
 from hyperrl.envs import InputError
 from hyperrl.envs.drift import Walk
+from hyperrl.inference import play_unknown
 from hyperrl.statistics import stratified_bootstrap
 
 PAGE = Path(__file__).parents[2] / "docs" / "adaptation.md"
@@ -160,7 +161,12 @@ def test_what_is_inferred_follows_from_all_that_was_played(ticks_run, table, mod
 def test_infer_begins_with_what_it_is_told_and_then_follows_what_it_infers(ticks_run, table):
     found = adapt(ticks_run, table, "infer", 2)
     assert torch.equal(adapt(ticks_run, table, "infer", 0).weights_TW, zero_shot(ticks_run, table))
-    torch.testing.assert_close(found.weights_TW, zero_shot(ticks_run, found.mean_TP), atol=1e-5, rtol=1e-4)
+    agent, family, encoder, belief = ticks_run.agent, ticks_run.family, ticks_run.encoder, None
+    for seed in np.random.default_rng(0).integers(2**31, size=2):
+        belief = play_unknown(agent, family, encoder, table, 1, 1, int(seed), belief=belief).belief
+    expected = agent.whole(agent.generate(belief.context_BC))
+    torch.testing.assert_close(found.weights_TW, expected, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(found.weights_TW, zero_shot(ticks_run, table), atol=1e-4)
 
 
 # what is kept
