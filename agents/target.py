@@ -38,7 +38,7 @@ class TargetNetworks(nn.Module):
         return sum(shape.numel() for shape in self._policy)
 
     def bolder(self, weights_TW: Tensor, times: float) -> Tensor:
-        """The same networks with the deviations of continuous actions multiplied."""
+        """The same networks, the deviations of continuous actions multiplied."""
         policy, value = self.split(weights_TW)
         return weights_TW if self.spec.discrete else self.join([*policy[:-1], policy[-1] + math.log(times)], value)
 

@@ -128,11 +128,11 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
         self._elapsed_TE = torch.zeros(self.num_variants, copies, dtype=torch.int64, device=self.device)
         self._state_TEX = self._starts()
 
-    def _starts(self, paired: bool = False) -> Tensor:
+    def _starts(self, paired: bool = False, judged: bool = False) -> Tensor:
         variants = 1 if paired else self.num_variants
         shape = (variants, self.copies, self.family.draws)
         draws = torch.rand(shape, generator=self._generator, device=self.device, dtype=self._state_dtype)
-        start = self.family.judged_start if paired and self.family.judged_start else self.family.start
+        start = self.family.judged_start if judged and self.family.judged_start else self.family.start
         return start(draws.expand(self.num_variants, -1, -1), self._values)
 
     def _observe(self, state_TEX: Tensor) -> Tensor:
@@ -144,7 +144,8 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
             self._generator.manual_seed(seed)
         if self.family.drift:
             self._restart_drift(self._drift_start_TP, torch.ones_like(self._drift_step_T, dtype=torch.bool))
-        start_TEX = self._starts(paired=bool(options and options.get("paired")))
+        paired = bool(options and options.get("paired"))
+        start_TEX = self._starts(paired, judged=paired or bool(options and options.get("judged")))
         self._state_TEX.copy_(start_TEX)
         self._elapsed_TE.zero_()
         return self._observe(start_TEX), {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import warnings
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from hyperrl.checkpoint import write_json
 from hyperrl.envs import InputError
-from hyperrl.episodes import START_SEED, episode_returns
+from hyperrl.episodes import START_SEED, Episodes, play
 from hyperrl.experts import cached_experts
 from hyperrl.inference import Belief, play_unknown
 from hyperrl.learning import Descent, Evolution, Given, Learner, Plants, Trial
@@ -38,8 +39,10 @@ JUDGED = 5
 JUDGED_SEED = 40_000
 PATIENCE = 3
 """Judgements in a row without a gain after which ``all`` stops."""
+SMALL = 4
+"""Rounds that are too small for a generation of evolution."""
 GENERATIONS = 3
-"""Of evolution, before gradients take over in the context."""
+"""Of evolution, before gradients take over in the context again."""
 
 
 @dataclass(frozen=True)
@@ -243,21 +246,21 @@ class _Session:
             yield from repeat(Inference(self), 1 if self.mode == "all" else sys.maxsize)
         if self.mode in ("context", "all"):
             trial = Trial(self.plants, [self.told(), self.nearest()], self.write)
-            if not torch.equal(*trial.left):
-                yield from repeat(trial, 2)
+            tried = 0 if torch.equal(*trial.left) else 2
+            yield from repeat(trial, tried)
             if self.mode == "context":
                 descent = Descent.on_context(self.plants, trial.context_TC, self.write)
-                yield from repeat(descent, 2)
+                yield from repeat(descent, SMALL - tried)
                 evolution = Evolution(self.plants, descent.rows.rows_TX.detach(), self.write)
                 yield from repeat(evolution, GENERATIONS)
                 yield from repeat(Descent.on_context(self.plants, evolution.context_TC, self.write))
         yield from repeat(Descent.on_weights(self.plants, self.weights_TW))
 
-    def play(self, weights_TW: Tensor, episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns and lengths (T, episodes) of greedy episodes, which teach nothing."""
+    def play(self, weights_TW: Tensor, episodes: int, seed: int) -> Episodes:
+        """Greedy episodes, which teach nothing."""
         given = Given(self.agent.target, weights_TW)
         act = Greedy(given, self.family, self.variants_TP, self.plants.device)
-        return episode_returns(self.family, self.variants_TP, act, episodes, seed, self.plants.device)
+        return play(self.family, self.variants_TP, act, episodes, seed, self.plants.device)
 
     def adapt(self, episodes: int, progress: Callable[[int, int], None] | None) -> Adaptation:
         """Play and learn round by round."""
@@ -297,7 +300,7 @@ class _Session:
         )
 
     def _point(self, played: int, seconds: float) -> tuple[int, float, np.ndarray, np.ndarray, np.ndarray]:
-        returns_TE, _ = self.play(self.weights_TW, EPISODES, START_SEED)
+        returns_TE = self.play(self.weights_TW, EPISODES, START_SEED).returns_TE
         judged_T = self.keeper.steps_T.copy() if self.keeper else np.zeros_like(self.plants.steps_T)
         steps_T = self.keeper.spent_T.copy() if self.keeper else self.plants.steps_T.copy()
         return played, seconds, steps_T, judged_T, returns_TE.mean(1)
@@ -342,25 +345,30 @@ class Keeper:
         self.spent_T = self.steps_T.copy()
         """Steps of the episodes learned from, until the variant's learning stopped."""
         self.idle_T = self.steps_T.copy()
-        self.score_T = self._judge(self.weights_TW)
+        self.returns_TE = self._judge(self.weights_TW, self.active_T)
 
     @property
     def active_T(self) -> np.ndarray:
         """Where learning goes on."""
         return self.idle_T < PATIENCE
 
-    def _judge(self, weights_TW: Tensor) -> np.ndarray:
-        returns_TE, lengths_TE = self.session.play(weights_TW, JUDGED, JUDGED_SEED + self.session.seed)
-        self.steps_T += lengths_TE.sum(1) * self.active_T
-        return returns_TE.mean(1)
+    def _judge(self, weights_TW: Tensor, judged_T: np.ndarray) -> np.ndarray:
+        played = self.session.play(weights_TW, JUDGED, JUDGED_SEED + self.session.seed)
+        self.steps_T += played.lengths_TE.sum(1) * judged_T
+        return played.returns_TE
 
     def offer(self, weights_TW: Tensor, patient: bool) -> Tensor:
-        """Judge other weights (T, W) and answer what is kept."""
-        active_T = self.active_T
+        """Judge other weights (T, W), where they are others, and answer what is kept.
+
+        Better is what gains more than the standard error of the gain, from the same starts.
+        """
+        active_T, other_T = self.active_T, (weights_TW != self.weights_TW).any(1).cpu().numpy()
         self.spent_T = np.where(active_T, self.session.plants.steps_T, self.spent_T)
-        score_T = self._judge(weights_TW)
-        better_T = active_T & (score_T > self.score_T)
-        self.score_T = np.where(better_T, score_T, self.score_T)
+        returns_TE = self._judge(weights_TW, active_T & other_T) if other_T.any() else self.returns_TE
+        gain_TE = returns_TE - self.returns_TE
+        better_T = active_T & (gain_TE.mean(1) > gain_TE.std(1, ddof=1) / math.sqrt(JUDGED))
+        self.returns_TE = np.where(better_T[:, None], returns_TE, self.returns_TE)
         self.idle_T = np.where(better_T, 0, self.idle_T + (not patient))
-        self.weights_TW = torch.where(torch.as_tensor(better_T).unsqueeze(1), weights_TW, self.weights_TW)
+        better_T1 = torch.as_tensor(better_T, device=weights_TW.device).unsqueeze(1)
+        self.weights_TW = torch.where(better_T1, weights_TW, self.weights_TW)
         return self.weights_TW

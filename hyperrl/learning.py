@@ -37,6 +37,8 @@ BOLDEST = 4.0
 """How many times the learning rate a variant may take whose policy hardly moves."""
 BOLDER = 2.0
 """How many times the deviation of training continuous actions have when learning on the weights begins."""
+READ_AT_ONCE = 500
+"""Transitions of each variant that a belief takes in at once, for the sake of memory."""
 SPREAD = 0.05
 """Deviation of the contexts that evolution tries, where 1 is the half-range of training."""
 
@@ -109,7 +111,7 @@ class Plants:
         variants_NP = np.repeat(self.variants_TP, episodes, axis=0) if each else self.variants_TP
         seed, networks = self.next_seed() if trial is None else trial, Given(self.target, weights.flatten(0, -2))
         env = self.family.vector(variants_NP, 1 if each else episodes, self.device, seed=seed)
-        obs, _ = env.reset(seed=seed, options={"paired": trial is not None})
+        obs, _ = env.reset(seed=seed, options={"paired": trial is not None, "judged": True, "once": True})
         ends = (self.family.max_episode_steps, self._to_env, self.generator, trial is not None)
         rollout, _ = collect(networks, env, obs, *ends)
         env.close()
@@ -128,7 +130,8 @@ class Plants:
             rollout = played.rollout
             action_STE = self._to_env(rollout.action_STE)
             seen = (rollout.obs_STEO, action_STE, rollout.reward_STE, rollout.next_obs_STEO, played.alive_STE)
-            self.belief.take(*(_by_variant(x) for x in seen))
+            for part in zip(*(_by_variant(x).split(READ_AT_ONCE, 1) for x in seen), strict=True):
+                self.belief.take(*part)
 
 
 class Given:
@@ -213,13 +216,15 @@ class Descent:
         self.value = Rows(weights_TW[:, size:], VALUE_RATE, norm)
         self.caution_T = torch.ones(len(rows_TX), device=rows_TX.device)
         self.recent: list[Played] = []
+        self.boldness = 1.0
 
     @classmethod
     def on_weights(cls, plants: Plants, weights_TW: Tensor) -> Descent:
-        """Learn on every weight; actions are drawn ``BOLDER`` than in training at first."""
-        weights_TW = plants.target.bolder(weights_TW, BOLDER)
-        rows_TX = weights_TW[:, : plants.target.policy_size]
-        return cls(plants, weights_TW, rows_TX, lambda rows_TX: rows_TX, WEIGHTS_RATE)
+        """Learn on every weight, with actions drawn ``BOLDER`` than the policies that come of it would."""
+        rows_TX = plants.target.bolder(weights_TW, BOLDER)[:, : plants.target.policy_size]
+        descent = cls(plants, weights_TW, rows_TX, lambda rows_TX: rows_TX, WEIGHTS_RATE)
+        descent.boldness = BOLDER
+        return descent
 
     @classmethod
     def on_context(cls, plants: Plants, context_TC: Tensor, write: Write) -> Descent:
@@ -233,11 +238,11 @@ class Descent:
     @torch.no_grad()
     def weights(self) -> Tensor:
         """The networks (T, W) that it has come to."""
-        return self._weights()
+        return self.plants.target.bolder(self._weights(), 1 / self.boldness)
 
     def learn(self, episodes: int) -> None:
         """Play with sampled actions, fit the values, then take PPO's steps; a policy that has moved too far stops."""
-        self.recent = [*self.recent, self.plants.play(self.weights(), episodes)][-RECENT:]
+        self.recent = [*self.recent, self.plants.play(self._weights().detach(), episodes)][-RECENT:]
         share = math.sqrt(episodes)
         for _ in range(VALUE_FITS):
             batch, alive_TN = self._batch()
@@ -269,11 +274,12 @@ class Descent:
         )
         mean_T1, var_T1 = _moments(advantage_TN, alive_TN)
         family_var = self.plants.target.normaliser.return_var
+        weight_TN = (now_TN - then_TN).exp().clamp(max=2)
         batch = Batch(
             obs_TNO=obs_TNO,
             action_TN=action_TN,
             log_prob_TN=now_TN,
-            advantage_TN=(advantage_TN - mean_T1) / (var_T1 + 1e-8).sqrt() * (now_TN - then_TN).exp().clamp(max=2),
+            advantage_TN=(advantage_TN - mean_T1) * (var_T1 + 1e-8).rsqrt() * weight_TN,
             return_TN=return_TN,
             return_scale_T1=(_moments(return_TN, alive_TN)[1] + family_var).sqrt(),
         )
@@ -349,6 +355,6 @@ class Evolution:
         written = self.write(mutants_TEC.flatten(0, 1)).unflatten(0, mutants_TEC.shape[:2])
         order_TE = self.plants.play(written, episodes, self.plants.next_seed()).returns_TE.argsort(1, descending=True)
         parents = max(1, episodes // 2)
-        share = math.log(parents + 0.5) - torch.arange(1, parents + 1, device=order_TE.device).log()
+        share = math.log((episodes + 1) / 2) - torch.arange(1, parents + 1, device=order_TE.device).log()
         best = mutants_TEC.gather(1, order_TE[:, :parents, None].expand(-1, -1, shape[2]))
         self.context_TC = (best * (share / share.sum()).unsqueeze(1)).sum(1)
