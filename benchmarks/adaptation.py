@@ -50,6 +50,10 @@ CELLS = (
 )
 THERE = 0.95
 """Of the expert's return over the random policy's, at which a variant counts as reached."""
+NO_GAP = 0.01
+"""Of the same, that is no gap to the expert."""
+SOUND, LEARNED = 0.9, 0.2
+"""An expert has learned its variant that ends above so much of its curve's best, which is so much of the median's."""
 FOLDER = Path("runs/benchmarks")
 
 
@@ -83,13 +87,12 @@ def cells(families: list[str], seeds: int) -> list[Cell]:
     ]
 
 
-def trained(family: str, agent: str, seed: int) -> hyperrl.load:
-    """A run with the family's own settings."""
+def trained(family: str, agent: str, seed: int) -> None:
+    """See to a run with the family's own settings."""
     folder = FOLDER / f"{family}-{agent}-{seed}"
-    encoder = agent == "hyper"
-    return hyperrl.train(
-        family, agent=agent, seed=seed, run=folder, device="cpu", quiet=True, resume=True, encoder=encoder
-    )
+    # what has no context needs no encoder
+    encoder = any(unknown for arm, _, unknown, *_ in CELLS if arm == agent)
+    hyperrl.train(family, agent=agent, seed=seed, run=folder, device="cpu", quiet=True, resume=True, encoder=encoder)
 
 
 def play(cell: Cell) -> str:
@@ -139,70 +142,96 @@ def completed(result: dict[str, Any], name: str) -> np.ndarray:
     return np.concatenate([found, np.repeat(found[-1:], len(marks) - len(found), axis=0)])
 
 
-def summarise(name: str, split: str, results: list[dict[str, Any]], records: list[dict[str, Any]]) -> dict[str, Any]:
-    """One cell over its seeds, on the variants that have an expert."""
-    known = len(records)
-    random_T, expert_T = (np.array([record[key] for record in records]) for key in ("random", "mean"))
-    returns_RKT = np.stack([completed(result, "returns")[:, :known] for result in results])
-    steps_RKT = np.stack([completed(result, "steps")[:, :known] for result in results])
-    judged_RKT = np.stack([completed(result, "judged_steps")[:, :known] for result in results])
-    scores_RKT = normalised(returns_RKT, random_T, expert_T)
-    scored_T = np.isfinite(scores_RKT).all((0, 1))
-    scores_RKT = scores_RKT[..., scored_T]
-    gap_RT = expert_T - returns_RKT[:, 0]
-    behind_RT = gap_RT > 0
-    gained_RKT = returns_RKT - returns_RKT[:, :1]
-    closed = [
-        float(gained_RKT[:, k][behind_RT].sum() / gap_RT[behind_RT].sum()) if behind_RT.any() else None
-        for k in range(returns_RKT.shape[1])
-    ]
-    scratch_T = np.array(
-        [
-            steps_until(*(np.array(record["curve"]).T[0], normalised(np.array(record["curve"]).T[1], low, high)))
-            for record, low, high in zip(records, random_T, expert_T, strict=True)
+class Ceiling(NamedTuple):
+    """The experts of a split's first variants, those that have not learned their variant left out."""
+
+    sound_T: np.ndarray
+    random_T: np.ndarray
+    expert_T: np.ndarray
+    scratch_T: np.ndarray
+    """Steps until SB3 from scratch is there."""
+
+    @classmethod
+    def of(cls, records: list[dict[str, Any]]) -> Ceiling:
+        """An expert is sound that ends near the best of its own curve, and well above random for its split."""
+        random_T, expert_T = (np.array([record[key] for record in records]) for key in ("random", "mean"))
+        curves = [np.array(record["curve"]).T for record in records]
+        best_T = np.array([returns.max() for _, returns in curves])
+        unit_T = best_T - random_T
+        sound_T = (expert_T - random_T >= SOUND * unit_T) & (unit_T >= LEARNED * np.median(unit_T))
+        scratch_T = [
+            steps_until(steps, normalised(returns, low, high))
+            for (steps, returns), low, high in zip(curves, random_T, expert_T, strict=True)
         ]
-    )[scored_T]
-    needed = {}
-    for label, spent_RKT in (("learning", steps_RKT), ("with_judged", steps_RKT + judged_RKT)):
-        needed_RT = np.array(
-            [
-                [steps_until(spent[:, t], score[:, i]) for i, t in enumerate(np.flatnonzero(scored_T))]
-                for spent, score in zip(spent_RKT, scores_RKT, strict=True)
-            ]
-        )
-        ratio_RT = needed_RT / scratch_T
-        at_once_RT = scores_RKT[:, 0] >= THERE
-        ratio_RT[at_once_RT] = 0
-        needed[label] = {
-            "median_ratio": _finite(np.median(ratio_RT)),
-            "median_ratio_not_there_at_once": _finite(np.median(ratio_RT[~at_once_RT]))
-            if (~at_once_RT).any()
-            else None,
-            "there_at_once": float(at_once_RT.mean()),
-            "never_there": float(np.isinf(ratio_RT).mean()),
-        }
-    intervals = [
-        [float(end) for end in stratified_bootstrap(scores_RKT[:, k], np.mean)] for k in range(scores_RKT.shape[1])
-    ]
+        return cls(sound_T, random_T[sound_T], expert_T[sound_T], np.array(scratch_T)[sound_T])
+
+
+def scored(results: list[dict[str, Any]], name: str, ceiling: Ceiling) -> np.ndarray:
+    """A cell over its seeds (R, K, T), on the variants that have a sound expert."""
+    known = len(ceiling.sound_T)
+    return np.stack([completed(result, name)[:, :known] for result in results])[..., ceiling.sound_T]
+
+
+def summarise(results: list[dict[str, Any]], told: list[dict[str, Any]], ceiling: Ceiling) -> dict[str, Any]:
+    """One cell over its seeds; the gap is the one that the told agent has zero-shot."""
+    returns_RKT = scored(results, "returns", ceiling)
+    scores_RKT = normalised(returns_RKT, ceiling.random_T, ceiling.expert_T)
+    zero_RT = normalised(scored(told, "returns", ceiling)[:, 0], ceiling.random_T, ceiling.expert_T)
+    steps_RKT = scored(results, "steps", ceiling)
+    episodes = [0, *(mark for mark in MARKS if mark <= results[0]["episodes"])]
     return {
-        "family": name,
-        "split": split,
-        "episodes": [0, *(mark for mark in MARKS if mark <= results[0]["episodes"])],
+        "episodes": episodes,
         "seeds": len(results),
-        "variants": int(scored_T.sum()),
+        "variants": int(ceiling.sound_T.sum()),
         "mean_return": returns_RKT.mean((0, 2)).tolist(),
-        "expert_return": float(expert_T.mean()),
+        "expert_return": float(ceiling.expert_T.mean()),
         "normalised": scores_RKT.mean((0, 2)).tolist(),
-        "normalised_ci95": intervals,
+        "normalised_ci95": [list(stratified_bootstrap(scores_RT, np.mean)) for scores_RT in scores_RKT.swapaxes(0, 1)],
         "normalised_worst": float(scores_RKT[:, -1].min()),
-        "area": float(np.mean([np.mean(result["area"][:known]) for result in results])),
-        "behind_the_expert": float(behind_RT.mean()),
-        "gap_closed": closed,
-        "steps_to_95": needed,
-        "scratch_steps_to_95_median": _finite(np.median(scratch_T)),
+        "area": float((np.trapezoid(scores_RKT, episodes, axis=1) / episodes[-1]).mean()),
+        **gap(zero_RT, scores_RKT),
+        "steps": share_of_scratch(steps_RKT, scores_RKT, ceiling),
+        "steps_with_judged": share_of_scratch(
+            steps_RKT + scored(results, "judged_steps", ceiling), scores_RKT, ceiling
+        ),
         "learning_seconds_a_variant": float(
             np.mean([result["learning_seconds"][-1] / len(result["variants"]) for result in results])
         ),
+    }
+
+
+def gap(zero_RT: np.ndarray, scores_RKT: np.ndarray) -> dict[str, Any]:
+    """How much of the told agent's zero-shot gap to the experts is closed, where there is one.
+
+    A variant that overtakes its expert counts as closed: it makes up for no other.
+    """
+    behind_RT = zero_RT < 1 - NO_GAP
+    if not behind_RT.any():
+        return {"behind_the_expert": 0.0, "gap": 0.0, "gap_closed": None}
+    size = (1 - zero_RT)[behind_RT].sum()
+    gained_K = [(np.minimum(scores_RT, 1) - zero_RT)[behind_RT].sum() for scores_RT in scores_RKT.swapaxes(0, 1)]
+    return {
+        "behind_the_expert": float(behind_RT.mean()),
+        "gap": float(size / behind_RT.sum()),
+        "gap_closed": [float(gained / size) for gained in gained_K],
+    }
+
+
+def share_of_scratch(spent_RKT: np.ndarray, scores_RKT: np.ndarray, ceiling: Ceiling) -> dict[str, Any]:
+    """Steps on the variant until it is there, over those of SB3 from scratch; what is there at once needs none."""
+    needed_RT = np.array(
+        [
+            [steps_until(spent_K, score_K) for spent_K, score_K in zip(spent_KT.T, scores_KT.T, strict=True)]
+            for spent_KT, scores_KT in zip(spent_RKT, scores_RKT, strict=True)
+        ]
+    )
+    at_once_RT = scores_RKT[:, 0] >= THERE
+    share_RT = np.where(at_once_RT, 0.0, needed_RT / np.maximum(ceiling.scratch_T, 1))
+    return {
+        "median": _finite(np.median(share_RT)),
+        "median_of_those_not_there_at_once": _finite(np.median(share_RT[~at_once_RT])) if (~at_once_RT).any() else None,
+        "there_at_once": float(at_once_RT.mean()),
+        "never_there": float(np.isinf(share_RT).mean()),
     }
 
 
@@ -210,52 +239,47 @@ def _finite(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def scratch(name: str, split: str, records: list[dict[str, Any]]) -> dict[str, Any]:
-    """SB3 from scratch after the same numbers of episodes: what its last finished update had reached by then."""
+def scratch(name: str, records: list[dict[str, Any]], ceiling: Ceiling) -> dict[str, Any]:
+    """SB3 from scratch: what its last finished update had reached after as many steps as full episodes have."""
     longest = registry.get(name).max_episode_steps
-    scores_KT = []
-    for mark in (0, *MARKS):
-        row = []
-        for record in records:
-            steps, returns = np.array(record["curve"]).T
-            reached = returns[steps <= mark * longest][-1]
-            row.append(float(normalised(reached, record["random"], record["mean"])))
-        scores_KT.append(row)
-    scores = np.array(scores_KT)
-    scores = scores[:, np.isfinite(scores).all(0)]
     curves = [np.array(record["curve"]).T for record in records]
+    reached_KT = np.array([[returns[steps <= mark * longest][-1] for steps, returns in curves] for mark in (0, *MARKS)])
+    scores_KT = normalised(reached_KT[:, ceiling.sound_T], ceiling.random_T, ceiling.expert_T)
     return {
-        "family": name,
-        "split": split,
         "episodes": [0, *MARKS],
-        "normalised": scores.mean(1).tolist(),
+        "experts": len(records),
+        "sound": int(ceiling.sound_T.sum()),
+        "expert_returns": [record["mean"] for record in records],
+        "best_returns": [float(returns.max()) for _, returns in curves],
+        "random_returns": [record["random"] for record in records],
+        "normalised": scores_KT.mean(1).tolist(),
+        "median_steps_to_95": float(np.median(ceiling.scratch_T)),
         "curves": [{"steps": steps.tolist(), "returns": returns.tolist()} for steps, returns in curves],
     }
 
 
 def inferred(name: str, split: str, seeds: int) -> dict[str, Any]:
     """What not being told costs: normalised returns after each number of episodes over those of the told agent."""
-    per_seed = []
-    for seed in range(seeds):
-        unknown = json.loads(Cell(name, seed, "hyper", "infer", True, split, 5).path.read_text())
-        variants_TP = np.asarray(unknown["variants"])
+    cells = read(("hyper", "infer", True), name, split, seeds, 5)
+    variants_TP = np.asarray(cells[0]["variants"])
+    random, per_seed = random_returns(name, variants_TP).mean(), []
+    for seed, unknown in enumerate(cells):
         run = hyperrl.load(FOLDER / f"{name}-hyper-{seed}")
         act = Greedy(run.agent, run.family, variants_TP, torch.device("cpu"))
         told = episode_returns(run.family, variants_TP, act, EPISODES)[0].mean()
-        random = random_returns(name, variants_TP).mean()
         returns_K = np.asarray(unknown["returns"]).mean(1)
         per_seed.append(((returns_K - random) / (told - random)).tolist())
     return {
         "family": name,
         "split": split,
         "variants": len(variants_TP),
-        "episodes": unknown["marks"],
+        "episodes": cells[0]["marks"],
         "share_of_told": np.mean(per_seed, 0).tolist(),
         "each_seed": per_seed,
     }
 
 
-def latency(families: list[str], seeds: int) -> list[dict[str, Any]]:
+def latency(families: list[str]) -> list[dict[str, Any]]:
     """Milliseconds of one call on one thread: 16 new transitions read, parameters inferred, weights generated."""
     torch.set_num_threads(1)
     found = []
@@ -287,7 +311,7 @@ def main() -> None:
     parser.add_argument("--latency", action="store_true", help="only time inference and generation")
     args = parser.parse_args()
     if args.latency:
-        save("adaptation_latency", {"calls": latency(args.families, args.seeds)})
+        save("adaptation_latency", {"calls": latency(args.families)})
         return
     for seed in range(args.seeds):
         for family in args.families:
@@ -300,6 +324,13 @@ def main() -> None:
     report(args.families, args.seeds)
 
 
+def read(cell: tuple[str, str, bool], name: str, split: str, seeds: int, episodes: int) -> list[dict[str, Any]]:
+    """A cell's results, seed by seed."""
+    agent, mode, unknown = cell
+    paths = [Cell(name, seed, agent, mode, unknown, split, episodes).path for seed in range(seeds)]
+    return [json.loads(path.read_text()) for path in paths]
+
+
 def report(families: list[str], seeds: int) -> None:
     """Summarise every cell into results/adaptation.json."""
     rows, rivals, told = [], [], []
@@ -307,14 +338,15 @@ def report(families: list[str], seeds: int) -> None:
         family = registry.get(name)
         for split in (split for split in VARIANTS if split in family.splits):
             records = train_experts(name, family.variants(split, EXPERTS[split]))
-            rivals.append(scratch(name, split, records))
+            ceiling = Ceiling.of(records)
+            rivals.append({"family": name, "split": split, **scratch(name, records, ceiling)})
             told.append(inferred(name, split, seeds))
             for agent, mode, unknown, splits, episodes in CELLS:
                 if split in splits:
-                    paths = [Cell(name, seed, agent, mode, unknown, split, episodes).path for seed in range(seeds)]
-                    results = [json.loads(path.read_text()) for path in paths]
-                    row = {"agent": agent, "mode": mode, "unknown": unknown}
-                    rows.append(row | summarise(name, split, results, records))
+                    results = read((agent, mode, unknown), name, split, seeds, episodes)
+                    as_told = read((agent, *CELLS[0][1:3]), name, split, seeds, 50) if agent == CELLS[0][0] else results
+                    row = {"family": name, "split": split, "agent": agent, "mode": mode, "unknown": unknown}
+                    rows.append(row | summarise(results, as_told, ceiling))
     save("adaptation", {"adaptation": rows, "from_scratch": rivals, "unknown": told})
 
 

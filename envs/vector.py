@@ -26,8 +26,8 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor], Generic[AnyFamily]):
     ``final_obs`` equals the observation, so that it is always what the action led to.
 
     ``reset(options={"paired": True})`` starts copy e of every variant from the same draws, so that what a variant's
-    copies start from does not depend on which other variants there are, and from the family's ``judged_start``; what
-    an end is followed by is a start of training.
+    copies start from does not depend on which other variants there are, and from the family's ``judged_start``, as
+    ``"judged": True`` alone does; what an end is followed by is a start of training.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012  as Gymnasium declares it

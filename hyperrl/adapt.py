@@ -59,7 +59,8 @@ class Adaptation:
     returns_KT: np.ndarray
     """Mean undiscounted return of ``EPISODES`` greedy episodes."""
     seconds_K: list[float]
-    """Spent so far on all T variants together: episodes and learning, not the judgement of the curve."""
+    """Spent so far on all T variants together: episodes, learning, and judgement of what is kept but for the first,
+    without the episodes of the curve and an encoder's training."""
     judged_steps_KT: np.ndarray
     """Further environment steps of the episodes that decided what is kept."""
     mean_TP: np.ndarray | None
@@ -140,12 +141,18 @@ def adapt(
 ) -> Adaptation:
     """Adapt the run's agent to each variant by itself, all side by side.
 
-    ``infer`` follows an encoder that reads the episodes' transitions. ``context`` tries what it was told, the nearest
-    variant within the training ranges and what is inferred, then searches around the best, by a small evolution
-    strategy and by gradients. ``weights`` is PPO on the generated networks. ``all`` infers, tries contexts, then
-    learns on the weights; after each point of the curve it keeps what is better on ``JUDGED`` greedy episodes of its
-    own than what it had, which are further episodes than those asked for, and it stops where ``PATIENCE`` points
-    brought nothing.
+    ``infer`` follows an encoder that reads the episodes' transitions. ``context`` tries what it was told, or infers,
+    and the nearest variant within the training ranges, then searches around the better of the two by gradients, by a
+    small evolution strategy, and by gradients again. ``weights`` is PPO on the generated networks. ``all`` infers
+    where the variants are unknown, tries those two contexts and no others, then learns on the weights. Where the two
+    are the same for every variant, as for known ones within the training ranges, neither is tried.
+
+    At the points of the curve ``all`` judges what it has come to, where that has changed, on ``JUDGED`` greedy
+    episodes of its own, which are further episodes than those asked for. It keeps what gains more than the standard
+    error of the gain, and stops where ``PATIENCE`` points brought nothing.
+
+    No variant learns from another, but their random draws are shared: what comes of a variant depends on how many there
+    are beside it and where it stands among them.
 
     Args:
         run: the trained agent.
@@ -157,19 +164,26 @@ def adapt(
         progress: called with the episodes played and K.
 
     Raises:
-        InputError: the mode is unknown, episodes are below 0, parameters drift, or there is nothing to infer.
+        InputError: the mode is unknown, episodes, seed or a variant are out of bounds, parameters drift, or there is
+            nothing to infer.
     """
-    family = run.family
+    family, width = run.family, len(run.family.names)
     if mode not in MODES:
         raise InputError(f"mode {mode!r}: unknown; choose from {', '.join(MODES)}")
-    if episodes < 0:
-        raise InputError(f"episodes={episodes}: must be 0 or more; leave it out for 5")
+    if episodes < 0 or episodes % 1:
+        raise InputError(f"episodes={episodes}: must be a whole number, 0 or more; leave it out for 5")
+    if not 0 <= seed < 2**32 or seed % 1:
+        raise InputError(f"seed={seed}: must be a whole number within [0, 2**32); choose another")
     if family.drift:
         raise InputError(f"family {family.name!r}: its parameters drift, there is no one variant to adapt to")
+    variants_TP = np.asarray(variants_TP, dtype=np.float64)
+    if variants_TP.ndim != 2 or not len(variants_TP) or variants_TP.shape[1] != width:
+        raise InputError(f"variants of shape {variants_TP.shape}: must be (T, {width}) with T >= 1; ask for 1 or more")
+    variants_TP = family.table(family.untable(variants_TP))
     note = "" if unknown else family.range_note(variants_TP)
     if note:
         warnings.warn(note, stacklevel=2)
-    return _Session(run, variants_TP, mode, unknown, seed).adapt(episodes, progress)
+    return _Session(run, variants_TP, mode, unknown, int(seed)).adapt(int(episodes), progress)
 
 
 def save(adaptation: Adaptation, results: Sequence[dict[str, Any]], split: str | None = None) -> Path:
@@ -188,7 +202,7 @@ def save(adaptation: Adaptation, results: Sequence[dict[str, Any]], split: str |
 
     folder, unknown = adaptation.run.folder, "-unknown" if adaptation.unknown else ""
     name = f"{split or 'variant'}-{adaptation.mode}{unknown}"
-    write_json(folder / "adaptations" / f"{name}.json", list(results) if split else results[0])
+    write_json(folder / "adaptations" / f"{name}.json", results[0] if split is None else list(results))
     curves = adaptation.episodes_K, adaptation.steps_KT, adaptation.returns_KT
     write_adaptation(folder / "adaptations" / name, *curves)
     expert_T = np.array([np.nan if result["expert"] is None else result["expert"] for result in results])

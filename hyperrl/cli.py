@@ -366,10 +366,10 @@ def _adapt(args: argparse.Namespace) -> None:
     run, parameters = Run(args.folder), _parameters(args.set) or {}
     family, split = run.family, args.split
     count = VARIANTS if args.variants is None else args.variants
-    variants_TP = family.variants(split, count) if split else family.table([parameters])
+    variants_TP = family.table([parameters]) if split is None else family.variants(split, count)
     if args.out:
         export.check(family, [args.out], args.format, args.force)
-    for folder in (run.folder, *([args.json.parent] if args.json else [])):
+    for folder in (*([args.json.parent] if args.json else []), run.folder / "adaptations", run.folder / "figures"):
         require_writable(folder)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("getting ready", total=None)
@@ -380,13 +380,13 @@ def _adapt(args: argparse.Namespace) -> None:
         found = adapt(run, variants_TP, args.mode, args.episodes, args.unknown, args.seed, advance)
     results = found.json(**_given(args, experts="experts"))
     _print_adaptation(found, results, split)
-    if split and not any(result["expert"] for result in results):
+    if split is not None and not any(result["expert"] for result in results):
         where = ["--experts", str(args.experts)] if args.experts else []
         words = ["hyperrl", "experts", run.config.family, "--variants", str(count), "--split", split, *where]
         print(f"for the gap to experts: {shlex.join(words)}")
-    if args.json:
-        write_json(args.json, results if split else results[0])
     print(f"figure: {save(found, results, split)}")
+    if args.json:
+        write_json(args.json, results[0] if split is None else results)
     if args.out:
         _print_exported(args.out, export.export([found.policy], [args.out], args.format, args.force), family)
 
@@ -405,6 +405,8 @@ def _check_adapt(args: argparse.Namespace) -> None:
     if (args.out is None) != (args.format is None):
         given, other = (f"--out {args.out}", "--format") if args.out else (f"--format {args.format}", "--out")
         raise InputError(f"{given}: needs {other} beside it")
+    if args.json is not None and args.json.is_dir():
+        raise InputError(f"--json {args.json}: is a folder; name a file")
 
 
 def _print_adaptation(found: Any, results: Sequence[dict[str, Any]], split: str | None) -> None:

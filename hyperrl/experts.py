@@ -446,7 +446,7 @@ def _read(path: Path, family: Family) -> Record | None:
         and all(map(_is_number, returns))
         and isinstance(record.get("glimpse"), list)
         and all(map(_is_number, record["glimpse"]))
-        and _is_curve(record.get("curve"))
+        and _is_curve(record.setdefault("curve", []))  # an earlier version drew none
         and all(_is_number(record.get(name)) for name in ("mean", "random", "seed", "steps", "seconds"))
         and isinstance(record.get("settings"), dict)
     )

@@ -355,6 +355,6 @@ class Evolution:
         written = self.write(mutants_TEC.flatten(0, 1)).unflatten(0, mutants_TEC.shape[:2])
         order_TE = self.plants.play(written, episodes, self.plants.next_seed()).returns_TE.argsort(1, descending=True)
         parents = max(1, episodes // 2)
-        share = math.log((episodes + 1) / 2) - torch.arange(1, parents + 1, device=order_TE.device).log()
+        share = math.log((max(episodes, 2) + 1) / 2) - torch.arange(1, parents + 1, device=order_TE.device).log()
         best = mutants_TEC.gather(1, order_TE[:, :parents, None].expand(-1, -1, shape[2]))
         self.context_TC = (best * (share / share.sum()).unsqueeze(1)).sum(1)

@@ -116,7 +116,8 @@ def test_ode_trains_from_four_starts_and_is_judged_from_one(family):
     values, counts = env.reset(seed=0)[0].unique(return_counts=True)
     assert values.tolist() == [-1, -0.5, 0.5, 1]
     assert counts.min() > 400
-    assert (env.reset(seed=0, options={"paired": True})[0] == 1).all()
+    for options in ({"paired": True}, {"judged": True}, {"paired": False, "judged": True}):
+        assert (env.reset(seed=0, options=options)[0] == 1).all()
     single = gymnasium.make(family.env_id)
     assert {single.reset(seed=seed)[0].item() for seed in range(20)} == {1}
     action = torch.zeros(2000, 2)

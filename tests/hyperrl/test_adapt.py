@@ -3,9 +3,11 @@
 import dataclasses
 import json
 import re
+import shlex
 import shutil
 from itertools import accumulate
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +21,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import hyperrl
 from hyperrl import adapt as module
 from hyperrl import checkpoint, learning
-from hyperrl.adapt import EPISODES, JUDGED, MARKS, MODES, adapt, rounds, save
+from hyperrl.adapt import EPISODES, JUDGED, MARKS, MODES, PATIENCE, Keeper, adapt, rounds, save
 from hyperrl.envs import InputError
 from hyperrl.envs.drift import Walk
+from hyperrl.episodes import Episodes
 from hyperrl.inference import play_unknown
 from hyperrl.statistics import stratified_bootstrap
 
@@ -102,8 +105,13 @@ def test_steps_are_those_of_the_episodes_asked_for(ticks_run, table, mode, unkno
     found = adapt(ticks_run, table, mode, 6, unknown, progress=lambda *told: seen.append(told))
     assert found.episodes_K == [0, 1, 2, 5, 6]
     np.testing.assert_array_equal(found.steps_KT, np.outer(found.episodes_K, ENDS))
-    judgements = np.arange(1, 6) if mode == "all" else np.zeros(5)
-    np.testing.assert_array_equal(found.judged_steps_KT, np.outer(judgements, JUDGED * ENDS))
+    assert np.isfinite(found.returns_KT).all()
+    judgements_KT = found.judged_steps_KT / (JUDGED * ENDS)
+    if mode == "all":  # what has not changed is not judged, which takes a trial that found nothing better
+        assert set(np.diff(judgements_KT, axis=0, prepend=0).flat) <= ({0, 1} if unknown else {1})
+        np.testing.assert_array_equal(judgements_KT[0], 1)
+    else:
+        assert not judgements_KT.any()
     assert found.seconds_K == sorted(found.seconds_K)
     assert found.seconds_K[0] == 0 < found.seconds_K[1]
     assert [played for played, _ in seen] == list(accumulate(rounds(6)))
@@ -225,6 +233,62 @@ def test_a_variant_that_gains_nothing_stops_while_another_goes_on(ticks_run, tab
     assert (found.returns_KT[:, 1:] == found.returns_KT[0, 1:]).all()
 
 
+class Judged:
+    """A session whose networks are one number w each: they return ``luck + w * gain``, t + 1 steps an episode."""
+
+    def __init__(self, luck_TE, gain_TE):
+        self.seed, self.weights_TW, self.plants = 7, torch.zeros(len(luck_TE), 1), SimpleNamespace(steps_T=0)
+        self.luck_TE, self.gain_TE, self.seeds = luck_TE, gain_TE, []
+
+    def play(self, weights_TW, episodes, seed):
+        self.seeds.append(seed)
+        returns_TE = self.luck_TE + weights_TW.numpy() * self.gain_TE
+        lengths_TE = np.arange(1, len(returns_TE) + 1)[:, None].repeat(episodes, 1)
+        return Episodes(returns_TE, lengths_TE, returns_TE, torch.zeros(0))
+
+
+def test_a_gain_must_exceed_its_standard_error():
+    """Five gains 0, 1, 2, 3, 4 have the deviation sqrt(10 / 4) and their mean the error sqrt(10 / 4 / 5) = 0.7071."""
+    gain_TE = np.arange(-2.0, 3.0) + np.array([[2.0], [0.72], [0.70], [-0.72], [0.0]])
+    gain_TE[4] = 0.001  # little, and sure
+    luck_TE = np.array([3.0, -8.0, 40.0, 0.0, 100.0]) * np.arange(1, 6)[:, None]  # which both have
+    session = Judged(luck_TE, gain_TE)
+    keeper = Keeper(session)
+    kept = np.array([1, 1, 0, 0, 1])
+    assert keeper.offer(torch.ones(5, 1), patient=False).flatten().tolist() == kept.tolist()
+    np.testing.assert_allclose(keeper.returns_TE, luck_TE + kept[:, None] * gain_TE)
+    assert keeper.idle_T.tolist() == [0, 0, 1, 1, 0]
+    assert keeper.offer(torch.full((5, 1), 0.5), patient=False).flatten().tolist() == kept.tolist()
+    assert keeper.offer(torch.zeros(5, 1), patient=True).flatten().tolist() == kept.tolist()
+    assert keeper.idle_T.tolist() == [1, 1, 2, 2, 1]
+    assert session.seeds == [module.JUDGED_SEED + 7] * 4
+
+
+def test_only_what_has_changed_is_judged():
+    session = Judged(np.zeros((3, JUDGED)), np.ones((3, JUDGED)))
+    keeper, once = Keeper(session), JUDGED * np.array([1, 2, 3])
+    np.testing.assert_array_equal(keeper.steps_T, once)
+    kept = keeper.offer(torch.tensor([[0.0], [1.0], [0.0]]), patient=False)
+    assert kept.flatten().tolist() == [0, 1, 0]
+    np.testing.assert_array_equal(keeper.steps_T, once * [1, 2, 1])
+    for _ in range(PATIENCE - 1):
+        keeper.offer(kept, patient=False)
+    np.testing.assert_array_equal(keeper.steps_T, once * [1, 2, 1])
+    assert len(session.seeds) == 2
+    assert keeper.active_T.tolist() == [False, True, False]
+    assert keeper.offer(torch.full((3, 1), 5.0), patient=False).flatten().tolist() == [0, 5, 0]
+    np.testing.assert_array_equal(keeper.steps_T, once * [1, 3, 1])  # nor is what has stopped
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_family_with_starts_to_be_judged_from_is_experimented_on_from_them(ticks_run, table, ticks, mode):
+    """Episodes that begin at the second tick are a step shorter."""
+    family = dataclasses.replace(ticks, judged_start=lambda draws, p: 1 + 0 * draws)
+    found = adapt(hyperrl.load(ticks_run.folder, family), table, mode, 3, unknown=True)
+    np.testing.assert_array_equal(found.steps_KT, np.outer([0, 1, 2, 3], ENDS - 1))
+    np.testing.assert_array_equal(found.judged_steps_KT[0], (mode == "all") * JUDGED * (ENDS - 1))
+
+
 def test_all_is_judged_on_other_starts_than_the_curve():
     assert module.JUDGED_SEED not in range(module.START_SEED - JUDGED, module.START_SEED + EPISODES)
 
@@ -247,8 +311,21 @@ def test_adaptation_improves_where_it_must(ticks_run, ticks, monkeypatch, mode, 
 def test_mistakes_are_said(ticks_run, table, ticks):
     with pytest.raises(InputError, match=r"^mode 'best': unknown; choose from infer, context, weights, all$"):
         adapt(ticks_run, table, "best")
-    with pytest.raises(InputError, match=r"^episodes=-1: must be 0 or more; leave it out for 5$"):
-        adapt(ticks_run, table, episodes=-1)
+    for episodes in (-1, 2.5, float("nan"), float("inf")):
+        with pytest.raises(InputError, match=rf"^episodes={episodes}: must be a whole number, 0 or more; leave it out"):
+            adapt(ticks_run, table, episodes=episodes)
+    for seed in (-1, 0.5, 2**32, 2**64):
+        with pytest.raises(InputError, match=rf"^seed={seed}: must be a whole number within \[0, 2\*\*32\); choose an"):
+            adapt(ticks_run, table, episodes=0, seed=seed)
+    for shape in ((0, 4), (2, 3), (4,)):
+        with pytest.raises(
+            InputError, match=rf"^variants of shape {re.escape(str(shape))}: must be \(T, 4\) with T >= 1"
+        ):
+            adapt(ticks_run, np.ones(shape))
+    with pytest.raises(InputError, match=r"^ends=9.0: must be within \[1, 8\]"):
+        adapt(ticks_run, np.array([[0.0, 3.0, 0.0, 1.0], [0.0, 9.0, 0.0, 1.0]]))
+    with pytest.raises(InputError, match=r"^pay=nan: must be within"):
+        adapt(ticks_run, np.array([[0.0, 3.0, np.nan, 1.0]]))
     with pytest.raises(InputError, match=r"^3 variants were adapted to: take one of their policies$"):
         _ = adapt(ticks_run, table, "weights", 0).policy
     with pytest.raises(InputError, match=r"^ends=9.0: must be within \[1, 8\]"):
@@ -423,6 +500,9 @@ REFUSED = {
     "there": ("--format onnx --out {file}", "{file}", "is there already; overwrite it with --force"),
     "below a file": ("--format onnx --out {file}/new", "{file}", "cannot be written"),
     "json below a file": ("--json {file}/new", "{file}", "cannot be written"),
+    "json here": ("--json .", "--json .", "is a folder; name a file"),
+    "json a folder": ("--json {folder}", "--json {folder}", "is a folder; name a file"),
+    "no split": ("--split ''", "split ''", "unknown; choose from train"),
     "variants 0": ("--split train --variants 0", "variants=0", "must be 1 or more"),
     "split": ("--split test", "split 'test'", "unknown; choose from train"),
     "parameter": ("--set mass=1", "mass", "unknown parameter of family 'cartpole'"),
@@ -435,8 +515,8 @@ REFUSED = {
 def test_a_mistake_is_said_before_an_episode_is_played(cli, tiny_run, tmp_path, monkeypatch, mistake):
     monkeypatch.setattr(module, "adapt", lambda *_: pytest.fail("it has begun"))
     (tmp_path / "file").write_text("mine")
-    words, value, remedy = (text.format(file=tmp_path / "file") for text in REFUSED[mistake])
-    status, out, err = cli("adapt", tiny_run.folder, *words.split())
+    words, value, remedy = (text.format(file=tmp_path / "file", folder=tmp_path) for text in REFUSED[mistake])
+    status, out, err = cli("adapt", tiny_run.folder, *shlex.split(words))
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert value in err
     assert remedy in err
@@ -444,10 +524,41 @@ def test_a_mistake_is_said_before_an_episode_is_played(cli, tiny_run, tmp_path, 
     assert not Path("new").exists()
 
 
-def test_what_adapt_refuses_is_one_line_too(cli, tiny_run):
-    status, out, err = cli("adapt", tiny_run.folder, "--mode", "best")
+@pytest.mark.parametrize("name", ["adaptations", "figures"])
+def test_a_file_in_the_place_of_a_folder_is_said_before_an_episode_is_played(cli, copied, monkeypatch, name):
+    monkeypatch.setattr(module, "adapt", lambda *_: pytest.fail("it has begun"))
+    shutil.rmtree(copied / name, ignore_errors=True)
+    (copied / name).write_text("mine")
+    status, out, err = cli("adapt", copied)
     assert (status, out) == (2, "")
-    assert err == "hyperrl: mode 'best': unknown; choose from infer, context, weights, all\n"
+    assert err == f"hyperrl: {copied / name}: cannot be written (File exists); choose a folder that can\n"
+    assert (copied / name).read_text() == "mine"
+
+
+def test_what_json_cannot_take_is_in_the_run_all_the_same(cli, copied, monkeypatch):
+    def full(path, content):
+        raise InputError(f"{path}: cannot be written (the disk is full)")
+
+    monkeypatch.setattr(checkpoint, "write_json", full)
+    words = ["adapt", copied, "--episodes", "1", "--mode", "weights", "--json", "result.json"]
+    status, _, err = cli(*words)
+    assert (status, err) == (2, "hyperrl: result.json: cannot be written (the disk is full)\n")
+    sound([json.loads((copied / "adaptations" / "variant-weights.json").read_text())], 1, "weights", False)
+    assert (copied / "figures" / "adaptation-variant-weights.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--mode best", "mode 'best': unknown; choose from infer, context, weights, all"),
+        ("--episodes -1", "episodes=-1: must be a whole number, 0 or more; leave it out for 5"),
+        ("--seed -1", "seed=-1: must be a whole number within [0, 2**32); choose another"),
+        (f"--seed {2**64}", f"seed={2**64}: must be a whole number within [0, 2**32); choose another"),
+    ],
+)
+def test_what_adapt_refuses_is_one_line_too(cli, copied, words, told):
+    status, out, err = cli("adapt", copied, *words.split())
+    assert (status, out, err) == (2, "", f"hyperrl: {told}\n")
 
 
 def test_ctrl_c_is_one_line(cli, tiny_run, monkeypatch):

@@ -95,6 +95,22 @@ def test_a_belief_is_told_of_every_transition_and_of_no_other(make_plants, ticks
         torch.testing.assert_close(reward[row][alive].sum(), torch.tensor(3 * returned(own, variant)).float())
 
 
+def test_a_belief_that_takes_transitions_in_parts_believes_the_same(make_plants, ticks, monkeypatch):
+    believed = []
+    for size in (500, 5):  # of 3 episodes in 8 steps
+        monkeypatch.setattr(learning, "READ_AT_ONCE", size)
+        belief, parts = Belief(build_encoder(ticks).requires_grad_(False), ticks, 2), []
+        take = belief.take
+        belief.take = lambda *told, take=take, parts=parts: (parts.append(told[4].shape[1]), take(*told))
+        _, plants = make_plants(A, B, belief=belief)
+        plants.play(constant(plants, torch.tensor([0.25, 0.5])), 3)
+        belief.update()
+        believed.append((parts, belief.mean_BP, belief.std_BP))
+    (whole, *at_once), (parts, *in_parts) = believed
+    assert (whole, parts) == ([24], [5, 5, 5, 5, 4])
+    torch.testing.assert_close(at_once, in_parts, atol=1e-4, rtol=1e-4)
+
+
 def test_taking_transitions_at_once_is_seeing_them_one_by_one(ticks):
     encoder, generator = build_encoder(ticks).requires_grad_(False), torch.Generator().manual_seed(0)
     one_by_one, at_once = Belief(encoder, ticks, 2), Belief(encoder, ticks, 2)
@@ -178,6 +194,87 @@ def test_the_value_network_is_fitted_to_the_returns_known_by_hand(make_plants, m
         np.testing.assert_allclose(value_TN[t], expected, atol=0.1)
 
 
+def deviations(plants, weights_TW):
+    """Of the actions, as logarithms (T,)."""
+    return plants.target.split(weights_TW)[0][-1][:, 0]
+
+
+def test_actions_are_drawn_twice_as_widely_as_by_the_policy_that_is_handed_out(make_plants, monkeypatch):
+    monkeypatch.setattr(learning, "WEIGHTS_RATE", 1e-2)
+    agent, plants = make_plants(A, B)
+    start = whole(agent, plants)
+    descent = Descent.on_weights(plants, start)
+    torch.testing.assert_close(descent.weights(), start)
+    generated, doubled = deviations(plants, start), np.log(2)
+    played = []
+    for _ in range(3):
+        before = descent.weights()
+        descent.learn(2)
+        played.append(descent.recent[-1].rollout)
+        wide = deviations(plants, before) + doubled
+        mean = plants.target(before, by_variant(played[-1].obs_STEO))[0].mean
+        z = (by_variant(played[-1].action_STE) - mean).squeeze(2).numpy() / np.exp(wide[:, None].numpy())
+        expected = -0.5 * z**2 - wide[:, None].numpy() - 0.5 * np.log(2 * np.pi)
+        np.testing.assert_allclose(by_variant(played[-1].log_prob_STE), expected, atol=1e-4)
+    learned = descent.rows.rows_TX.detach()[:, -1] - doubled
+    torch.testing.assert_close(deviations(plants, descent.weights()), learned)
+    assert ((learned - generated).abs() > 1e-3).all()  # something was learned,
+    assert ((learned - generated).abs() < doubled / 2).all()  # and not the doubling
+
+
+def by_variant(x_STE):
+    """(S, T, E, ...) -> (T, S * E, ...)."""
+    return x_STE.transpose(0, 1).flatten(1, 2)
+
+
+def test_the_context_is_learned_on_with_the_deviations_that_it_writes(make_plants):
+    agent, plants = make_plants(A, B)
+    context_TC = plants.family.encode(torch.as_tensor(plants.variants_TP, dtype=torch.float32))
+    descent = Descent.on_context(plants, context_TC, writer(agent))
+    torch.testing.assert_close(descent.weights(), whole(agent, plants))
+    torch.testing.assert_close(descent._weights().detach(), descent.weights())
+
+
+def test_a_batch_worked_out_in_numpy(make_plants):
+    """Two rounds of earlier policies: returns by hand, normalised over whole episodes, weighted up to twice."""
+    _, plants = make_plants(A, B)
+    plants.target.normaliser.return_var.fill_(0.3)
+    scale = plants.target.normaliser.value_scale.item()
+    means, last = (0.1, 0.4), 0.7
+    plays = [plants.play(constant(plants, torch.full((2,), mean)), 2 + i) for i, mean in enumerate(means)]
+    policy, value = plants.target.split(constant(plants, torch.full((2,), last)))
+    value[-1] = torch.tensor([[2.0], [-1.0]])  # everywhere
+    now = plants.target.join(policy, value)
+    descent = Descent(plants, now, now[:, : plants.target.policy_size], lambda rows: rows, 0.0)
+    descent.recent = plays
+    batch, alive_TN = descent._batch()
+    assert alive_TN.sum(1).tolist() == [5 * 2, 5 * 5]
+    assert batch.action_TN.shape == (2, 5 * 8, 1)
+
+    def log_prob(action, mean):
+        return -0.5 * ((action - mean) / np.exp(-1)) ** 2 + 1 - 0.5 * np.log(2 * np.pi)
+
+    for t, variant in enumerate((A, B)):
+        steps, rows = int(variant["ends"]), []
+        for played, mean in zip(plays, means, strict=True):
+            actions_SE = played.rollout.action_STE[:steps, t, :, 0].double().numpy()
+            missed = np.clip(actions_SE, -1, 1) - variant["target"]
+            rewards_SE = variant["pay"] - variant["cost"] * missed**2
+            returns_SE = np.stack([0.9 ** np.arange(steps - i) @ rewards_SE[i:] for i in range(steps)])
+            rows += [np.stack([actions_SE, returns_SE, np.full_like(actions_SE, mean)]).reshape(3, -1)]
+        action, returned_N, then = np.concatenate(rows, axis=1)
+        advantage = returned_N - scale * value[-1][t].item()
+        ratio = np.exp(log_prob(action, last) - log_prob(action, then))
+        assert ratio.min() < 1 < 2 < ratio.max()
+        expected = (advantage - advantage.mean()) / np.sqrt(advantage.var() + 1e-8) * np.minimum(ratio, 2)
+        alive = alive_TN[t].bool()
+        np.testing.assert_allclose(batch.action_TN[t][alive, 0], action, atol=1e-6)
+        np.testing.assert_allclose(batch.log_prob_TN[t][alive], log_prob(action, last), atol=1e-4)
+        np.testing.assert_allclose(batch.return_TN[t][alive], returned_N, atol=1e-4)
+        np.testing.assert_allclose(batch.advantage_TN[t][alive], expected, atol=1e-3)
+        np.testing.assert_allclose(batch.return_scale_T1[t].item(), np.sqrt(returned_N.var() + 0.3), rtol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["weights", "context"])
 def test_what_a_variant_learns_does_not_depend_on_its_neighbours(make_plants, kind):
     found = []
@@ -239,22 +336,23 @@ def test_a_trial_keeps_the_better_context_of_each_variant(make_plants):
     assert plants.steps_T.tolist() == [3 * 2, 3 * 5]
 
 
-def test_a_generation_worked_out_in_numpy(make_plants):
-    """Mirrored pairs, their returns by hand, and the weights of CMA-ES's tutorial, equation 49."""
+@pytest.mark.parametrize(("episodes", "weights"), [(6, [3.5, 3.5 / 2, 3.5 / 3]), (5, [3, 3 / 2]), (2, [1.5]), (1, [2])])
+def test_a_generation_worked_out_in_numpy(make_plants, episodes, weights):
+    """Mirrored pairs, their returns by hand, and the weights of CMA-ES's tutorial, equation 49: log((E + 1) / 2i)."""
     _, plants = make_plants(A, B)
     middle_TC = torch.tensor([[0.2], [0.3]])
     evolution = Evolution(plants, middle_TC, lambda context: constant(plants, context[:, 0]))
     same = torch.Generator()
     same.set_state(plants.generator.get_state())
-    half = learning.SPREAD * torch.randn((2, 3, 1), generator=same).numpy()
-    evolution.learn(6)
-    weights = np.log(7 / 2) - np.log([1, 2, 3])
+    half = learning.SPREAD * torch.randn((2, episodes // 2, 1), generator=same).numpy()
+    evolution.learn(episodes)
+    weights = np.log(weights)
     for t, variant in enumerate((A, B)):
-        mutants = middle_TC[t].item() + np.concatenate([half[t, :, 0], -half[t, :, 0]])
+        mutants = middle_TC[t].item() + np.concatenate([half[t, :, 0], -half[t, :, 0], [0] * (episodes % 2)])
         ranked = mutants[np.argsort([-returned(mutant, variant) for mutant in mutants])]
-        expected = (weights / weights.sum() * ranked[:3]).sum()
+        expected = (weights / weights.sum() * ranked[: len(weights)]).sum()
         np.testing.assert_allclose(evolution.context_TC[t].item(), expected, atol=1e-6)
-    assert plants.steps_T.tolist() == [6 * 2, 6 * 5]
+    assert plants.steps_T.tolist() == [episodes * 2, episodes * 5]
 
 
 def test_evolution_comes_near_the_best_action(make_plants):
