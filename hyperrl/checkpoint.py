@@ -36,8 +36,10 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write`` fill a file beside ``path``, then move it there in one step.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the path is a folder, or its folder cannot be written to.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file in it")
     beside = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -618,6 +618,7 @@ MISTAKES = {
     "map over the same": ("map {run} --over length length", "--over length length", "needs two different parameters"),
     "map unknown": ("map {run} --over length mass", "mass", "unknown parameter of family 'cartpole'; choose from"),
     "map missing run": ("map none", "none", "holds no run; name a folder that hyperrl train wrote"),
+    "map a folder": ("map {run} --over length gravity --json .", ".", "is a folder; name a file"),
     "map below a file": ("map {run} --over length gravity --json {file}/m.json", "{file}/m.json", "cannot be written"),
     "export format": ("export {run} --format tflite --out a", "'tflite'", "unknown; choose from sb3, onnx, torch"),
     "export no format": ("export {run} --out a", "--format", "required: --format; see hyperrl export --help"),
