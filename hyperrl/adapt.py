@@ -37,6 +37,8 @@ EPISODES = 10
 JUDGED = 5
 """Greedy episodes that decide what ``all`` keeps."""
 JUDGED_SEED = 40_000
+SURE = 2.13
+"""Standard errors that a gain must have to be kept: 95 % of a one-sided t-test with JUDGED - 1 degrees of freedom."""
 PATIENCE = 3
 """Judgements in a row without a gain after which ``all`` stops."""
 SMALL = 4
@@ -374,13 +376,14 @@ class Keeper:
     def offer(self, weights_TW: Tensor, patient: bool) -> Tensor:
         """Judge other weights (T, W), where they are others, and answer what is kept.
 
-        Better is what gains more than the standard error of the gain, from the same starts.
+        Better is what gains ``SURE`` standard errors of the gain, start by start. While ``patient``, what gains nothing
+        does not count against the variant.
         """
         active_T, other_T = self.active_T, (weights_TW != self.weights_TW).any(1).cpu().numpy()
         self.spent_T = np.where(active_T, self.session.plants.steps_T, self.spent_T)
         returns_TE = self._judge(weights_TW, active_T & other_T) if other_T.any() else self.returns_TE
         gain_TE = returns_TE - self.returns_TE
-        better_T = active_T & (gain_TE.mean(1) > gain_TE.std(1, ddof=1) / math.sqrt(JUDGED))
+        better_T = active_T & (gain_TE.mean(1) > SURE * gain_TE.std(1, ddof=1) / math.sqrt(JUDGED))
         self.returns_TE = np.where(better_T[:, None], returns_TE, self.returns_TE)
         self.idle_T = np.where(better_T, 0, self.idle_T + (not patient))
         better_T1 = torch.as_tensor(better_T, device=weights_TW.device).unsqueeze(1)
