@@ -3,7 +3,7 @@
     python benchmarks/adaptation.py [--families cartpole pendulum point ode2] [--seeds 5] [--workers 1]
     python benchmarks/adaptation.py --latency
 
-Every cell is one arm, seed, split and mode on the split's first variants, 50 episodes of each. The first variants have
+Every cell is one arm, seed, split and mode on the split's first variants, 5 or 50 episodes of each. The first variants have
 an expert each: SB3's PPO from scratch, whose learning curve is the other rival. Resumable: trainings, experts and
 finished cells in runs/ are kept. The second command, for a machine that does nothing else, times one call of inference
 and generation.
@@ -38,7 +38,7 @@ VARIANTS = {"interpolation": 16, "extrapolation": 8, "combination": 8}
 INFERRED = 64
 """Variants on which it is measured what not being told costs."""
 EXPERTS = {"interpolation": 4, "extrapolation": 8, "combination": 4}
-"""How many of them have an expert."""
+"""How many of them have an expert: what is judged beside one. The rest are adapted to beside them."""
 CELLS = (
     # agent, mode, unknown, splits, episodes
     ("hyper", "all", False, tuple(VARIANTS), 50),
@@ -53,7 +53,7 @@ THERE = 0.95
 NO_GAP = 0.01
 """Of the same, that is no gap to the expert."""
 SOUND, LEARNED = 0.9, 0.2
-"""An expert has learned its variant that ends above so much of its curve's best, which is so much of the median's."""
+"""An expert is sound that ends at ``SOUND`` of its curve's best gain over random, itself ``LEARNED`` of the median's."""
 FOLDER = Path("runs/benchmarks")
 
 
@@ -112,7 +112,6 @@ def play(cell: Cell) -> str:
         "judged_steps": found.judged_steps_KT.tolist(),
         "returns": found.returns_KT.tolist(),
         "learning_seconds": found.seconds_K,
-        "area": found.area_T.tolist(),
     }
     write_json(cell.path, result)
     first, last = found.returns_KT[0].mean(), found.returns_KT[-1].mean()
@@ -173,7 +172,7 @@ def scored(results: list[dict[str, Any]], name: str, ceiling: Ceiling) -> np.nda
 
 
 def summarise(results: list[dict[str, Any]], told: list[dict[str, Any]], ceiling: Ceiling) -> dict[str, Any]:
-    """One cell over its seeds; the gap is the one that the told agent has zero-shot."""
+    """One cell over its seeds; the gap is the one that the same arm has zero-shot when told."""
     returns_RKT = scored(results, "returns", ceiling)
     scores_RKT = normalised(returns_RKT, ceiling.random_T, ceiling.expert_T)
     zero_RT = normalised(scored(told, "returns", ceiling)[:, 0], ceiling.random_T, ceiling.expert_T)
@@ -240,7 +239,7 @@ def _finite(value: Any) -> float | None:
 
 
 def scratch(name: str, records: list[dict[str, Any]], ceiling: Ceiling) -> dict[str, Any]:
-    """SB3 from scratch: what its last finished update had reached after as many steps as full episodes have."""
+    """SB3 from scratch: what its last judgement found after as many steps as full episodes have."""
     longest = registry.get(name).max_episode_steps
     curves = [np.array(record["curve"]).T for record in records]
     reached_KT = np.array([[returns[steps <= mark * longest][-1] for steps, returns in curves] for mark in (0, *MARKS)])
@@ -260,10 +259,10 @@ def scratch(name: str, records: list[dict[str, Any]], ceiling: Ceiling) -> dict[
 
 def inferred(name: str, split: str, seeds: int) -> dict[str, Any]:
     """What not being told costs: normalised returns after each number of episodes over those of the told agent."""
-    cells = read(("hyper", "infer", True), name, split, seeds, 5)
-    variants_TP = np.asarray(cells[0]["variants"])
+    results = read(("hyper", "infer", True), name, split, seeds, 5)
+    variants_TP = np.asarray(results[0]["variants"])
     random, per_seed = random_returns(name, variants_TP).mean(), []
-    for seed, unknown in enumerate(cells):
+    for seed, unknown in enumerate(results):
         run = hyperrl.load(FOLDER / f"{name}-hyper-{seed}")
         act = Greedy(run.agent, run.family, variants_TP, torch.device("cpu"))
         told = episode_returns(run.family, variants_TP, act, EPISODES)[0].mean()
@@ -273,7 +272,7 @@ def inferred(name: str, split: str, seeds: int) -> dict[str, Any]:
         "family": name,
         "split": split,
         "variants": len(variants_TP),
-        "episodes": cells[0]["marks"],
+        "episodes": results[0]["marks"],
         "share_of_told": np.mean(per_seed, 0).tolist(),
         "each_seed": per_seed,
     }

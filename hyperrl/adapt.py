@@ -150,8 +150,8 @@ def adapt(
     are the same for every variant, as for known ones within the training ranges, neither is tried.
 
     At the points of the curve ``all`` judges what it has come to, where that has changed, on ``JUDGED`` greedy
-    episodes of its own, which are further episodes than those asked for. It keeps what gains more than the standard
-    error of the gain, and stops where ``PATIENCE`` points brought nothing.
+    episodes of its own, which are further episodes than those asked for. It keeps what a paired t-test is
+    sure of, and stops learning on a variant where ``PATIENCE`` points in a row, from 5 episodes on, brought nothing.
 
     No variant learns from another, but their random draws are shared: what comes of a variant depends on how many there
     are beside it and where it stands among them.

@@ -298,11 +298,6 @@ class Belief:
             std_BP[:, i] = std_B * self.family.parameters[i].unit_coordinate
         return std_BP
 
-    def drawn_BP(self, generator: torch.Generator) -> Tensor:
-        """One variant for each plant, drawn from what is believed (posterior sampling)."""
-        picked = torch.multinomial(self.posterior.weight_BM, 1, generator=generator).squeeze(1)
-        return self.family.decode(self.posterior.draws_BMZ[torch.arange(len(picked)), picked])
-
     @property
     def context_BC(self) -> Tensor:
         """Contexts expected from what is believed."""

@@ -220,7 +220,7 @@ class Descent:
 
     @classmethod
     def on_weights(cls, plants: Plants, weights_TW: Tensor) -> Descent:
-        """Learn on every weight, with actions drawn ``BOLDER`` than the policies that come of it would."""
+        """Learn on every weight, with actions ``BOLDER`` times as spread as those of the policies that come of it."""
         rows_TX = plants.target.bolder(weights_TW, BOLDER)[:, : plants.target.policy_size]
         descent = cls(plants, weights_TW, rows_TX, lambda rows_TX: rows_TX, WEIGHTS_RATE)
         descent.boldness = BOLDER

@@ -247,9 +247,12 @@ class Judged:
         return Episodes(returns_TE, lengths_TE, returns_TE, torch.zeros(0))
 
 
-def test_a_gain_must_exceed_its_standard_error():
-    """Five gains 0, 1, 2, 3, 4 have the deviation sqrt(10 / 4) and their mean the error sqrt(10 / 4 / 5) = 0.7071."""
-    gain_TE = np.arange(-2.0, 3.0) + np.array([[2.0], [0.72], [0.70], [-0.72], [0.0]])
+def test_a_gain_must_be_sure():
+    """Five gains 0, 1, 2, 3, 4 have the deviation sqrt(10 / 4) and their mean the error sqrt(10 / 4 / 5) = 0.7071.
+
+    The t distribution of 4 degrees of freedom has 5 % above 2.132: times the error that is 1.507.
+    """
+    gain_TE = np.arange(-2.0, 3.0) + np.array([[2.0], [1.52], [1.49], [-1.52], [0.0]])
     gain_TE[4] = 0.001  # little, and sure
     luck_TE = np.array([3.0, -8.0, 40.0, 0.0, 100.0]) * np.arange(1, 6)[:, None]  # which both have
     session = Judged(luck_TE, gain_TE)
@@ -401,7 +404,7 @@ def test_one_variant(cli, copied):
         inferred, true = result["inferred"][parameter.name], result["parameters"][parameter.name]
         values = [f"{value:.3g}" for value in (inferred["mean"], inferred["std"], true)]
         assert [parameter.name, parameter.unit, *values] in lines
-    assert re.search(r"judged on 5 further greedy episodes a time, of its own: [\d,]+\nenvironment steps beside", out)
+    assert re.search(r"judged on 5 further greedy episodes each time, of its own: [\d,]+\nenvironment steps beside", out)
     (worse,) = [result["curve"][-1]["return"] <= result["curve"][0]["return"]]
     assert ("no better than at first, on the 10 greedy episodes that the curve rests on: the policy" in out) == worse
     assert f"figure: {copied / 'figures' / 'adaptation-variant-all.png'}" in out
