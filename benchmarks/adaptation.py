@@ -3,8 +3,8 @@
     python benchmarks/adaptation.py [--families cartpole pendulum point ode2] [--seeds 5] [--workers 1]
     python benchmarks/adaptation.py --latency
 
-Every cell is one arm, seed, split and mode on the split's first variants, 5 or 50 episodes of each. The first variants have
-an expert each: SB3's PPO from scratch, whose learning curve is the other rival. Resumable: trainings, experts and
+Every cell is one arm, seed, split and mode on the split's first variants, 5 or 50 episodes of each. The first of them
+have an expert each: SB3's PPO from scratch, whose learning curve is the other rival. Resumable: trainings, experts and
 finished cells in runs/ are kept. The second command, for a machine that does nothing else, times one call of inference
 and generation.
 """
@@ -53,7 +53,7 @@ THERE = 0.95
 NO_GAP = 0.01
 """Of the same, that is no gap to the expert."""
 SOUND, LEARNED = 0.9, 0.2
-"""An expert is sound that ends at ``SOUND`` of its curve's best gain over random, itself ``LEARNED`` of the median's."""
+"""A sound expert ends at ``SOUND`` of its curve's best gain over random, which is ``LEARNED`` of the median's."""
 FOLDER = Path("runs/benchmarks")
 
 

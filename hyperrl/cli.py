@@ -465,7 +465,7 @@ def _print_judgement(found: Any) -> None:
         print(f"no better than at first, on the {EPISODES} greedy episodes that the curve rests on: {who}")
     if steps_T.any():
         each = " a variant" if len(same_T) > 1 else ""
-        print(f"What is kept was judged on {JUDGED} further greedy episodes each time, of its own: {steps_T.mean():,.0f}")
+        print(f"What is kept was judged on {JUDGED} further episodes each time, of its own: {steps_T.mean():,.0f}")
         print(f"environment steps{each} beside those above. By that judgement it is never worse than at first.")
 
 
