@@ -21,7 +21,7 @@ from hyperrl.envs import InputError
 from hyperrl.episodes import START_SEED, Episodes, play
 from hyperrl.experts import cached_experts
 from hyperrl.inference import Belief, play_unknown
-from hyperrl.learning import Descent, Evolution, Given, Learner, Plants, Trial
+from hyperrl.learning import SURE, Descent, Evolution, Given, Learner, Plants, Trial
 from hyperrl.policy import Policy
 from hyperrl.rollout import Greedy
 from hyperrl.run import Run
@@ -37,8 +37,6 @@ EPISODES = 10
 JUDGED = 5
 """Greedy episodes that decide what ``all`` keeps."""
 JUDGED_SEED = 40_000
-SURE = 2.13
-"""Standard errors that a gain must have to be kept: 95 % of a one-sided t-test with JUDGED - 1 degrees of freedom."""
 PATIENCE = 3
 """Judgements in a row without a gain after which ``all`` stops."""
 SMALL = 4
@@ -150,8 +148,9 @@ def adapt(
     are the same for every variant, as for known ones within the training ranges, neither is tried.
 
     At the points of the curve ``all`` judges what it has come to, where that has changed, on ``JUDGED`` greedy
-    episodes of its own, which are further episodes than those asked for. It keeps what a paired t-test is
-    sure of, and stops learning on a variant where ``PATIENCE`` points in a row, from 5 episodes on, brought nothing.
+    episodes of its own, which are further episodes than those asked for. It keeps what was inferred where
+    that did better, and what was learned from returns where a paired t-test is sure of it; it stops learning on a
+    variant where ``PATIENCE`` points in a row, from 5 episodes on, brought nothing.
 
     No variant learns from another, but their random draws are shared: what comes of a variant depends on how many there
     are beside it and where it stands among them.
@@ -289,7 +288,7 @@ class _Session:
             played += size
             self.weights_TW = learner.weights()
             if self.keeper and played in marks:
-                self.weights_TW = self.keeper.offer(self.weights_TW, patient=played < MARKS[2])
+                self.weights_TW = self.keeper.offer(self.weights_TW, played < MARKS[2], learner.sure)
             seconds += time.perf_counter() - began
             if played in marks:
                 points.append(self._point(played, seconds))
@@ -324,6 +323,9 @@ class _Session:
 
 class Inference:
     """Greedy episodes that follow what is inferred meanwhile."""
+
+    sure = 0.0
+    """Transitions speak for it, not returns: it need not be judged better beyond doubt."""
 
     def __init__(self, session: _Session) -> None:
         self.session = session
@@ -373,17 +375,17 @@ class Keeper:
         self.steps_T += played.lengths_TE.sum(1) * judged_T
         return played.returns_TE
 
-    def offer(self, weights_TW: Tensor, patient: bool) -> Tensor:
+    def offer(self, weights_TW: Tensor, patient: bool, sure: float = SURE) -> Tensor:
         """Judge other weights (T, W), where they are others, and answer what is kept.
 
-        Better is what gains ``SURE`` standard errors of the gain, start by start. While ``patient``, what gains nothing
-        does not count against the variant.
+        Better is what gains more than ``sure`` standard errors of the gain, start by start. While ``patient``, what
+        gains nothing does not count against the variant.
         """
         active_T, other_T = self.active_T, (weights_TW != self.weights_TW).any(1).cpu().numpy()
         self.spent_T = np.where(active_T, self.session.plants.steps_T, self.spent_T)
         returns_TE = self._judge(weights_TW, active_T & other_T) if other_T.any() else self.returns_TE
         gain_TE = returns_TE - self.returns_TE
-        better_T = active_T & (gain_TE.mean(1) > SURE * gain_TE.std(1, ddof=1) / math.sqrt(JUDGED))
+        better_T = active_T & (gain_TE.mean(1) > sure * gain_TE.std(1, ddof=1) / math.sqrt(JUDGED))
         self.returns_TE = np.where(better_T[:, None], returns_TE, self.returns_TE)
         self.idle_T = np.where(better_T, 0, self.idle_T + (not patient))
         better_T1 = torch.as_tensor(better_T, device=weights_TW.device).unsqueeze(1)

@@ -33,6 +33,8 @@ ROWS = 256
 """Transitions of each variant that a gradient step sees."""
 WEIGHTS_RATE, CONTEXT_RATE, VALUE_RATE = 1e-4, 1e-2, 3e-3
 """Learning rates of Adam."""
+SURE = 2.13
+"""Standard errors of what is learned from returns: 95 % of a one-sided t-test with 4 degrees of freedom."""
 BOLDEST = 4.0
 """How many times the learning rate a variant may take whose policy hardly moves."""
 BOLDER = 2.0
@@ -166,6 +168,9 @@ def _by_step(x_TN: Tensor, rollout: Rollout) -> Tensor:
 class Learner(Protocol):
     """What is learned on plants."""
 
+    sure: float
+    """Standard errors that a gain in return must have, for one to be sure of it."""
+
     def weights(self) -> Tensor:
         """The networks (T, W) that it has come to."""
 
@@ -199,6 +204,8 @@ class Descent:
     A generated value network is wrong by what the hypernetwork does not know of the variant, and advantages with it.
     The episodes of the last rounds are used once more, with clipped importance weights.
     """
+
+    sure = SURE
 
     def __init__(self, plants: Plants, weights_TW: Tensor, rows_TX: Tensor, write: Write, learning_rate: float) -> None:
         """Begin at given networks.
@@ -308,6 +315,8 @@ def _moments(x_TN: Tensor, alive_TN: Tensor) -> tuple[Tensor, Tensor]:
 class Trial:
     """Contexts tried one after the other in greedy episodes from the same start; the best is kept."""
 
+    sure = SURE
+
     def __init__(self, plants: Plants, candidates: Sequence[Tensor], write: Write) -> None:
         """Try contexts (T, C) in turn; the first is what there was before."""
         self.plants, self.write, self.left = plants, write, list(candidates)
@@ -335,6 +344,8 @@ class Evolution:
     weights of recombination are those of CMA-ES (Hansen, 2016, "The CMA Evolution Strategy: A Tutorial", equation 49);
     the spread stays as it is.
     """
+
+    sure = SURE
 
     def __init__(self, plants: Plants, context_TC: Tensor, write: Write) -> None:
         """Begin at contexts (T, C)."""
