@@ -71,6 +71,8 @@ def zero_shot(run, table_TP):
 class Offers:
     """A learner that learns nothing, and has what it is given."""
 
+    sure = learning.SURE
+
     def __init__(self, session, weights):
         self.session, self.offered = session, weights
 
@@ -265,6 +267,14 @@ def test_a_gain_must_be_sure():
     assert keeper.offer(torch.zeros(5, 1), patient=True).flatten().tolist() == kept.tolist()
     assert keeper.idle_T.tolist() == [1, 1, 2, 2, 1]
     assert session.seeds == [module.JUDGED_SEED + 7] * 4
+
+
+def test_what_was_inferred_need_only_do_better():
+    gain_TE = np.arange(-2.0, 3.0) + np.array([[0.1], [-0.1]])
+    keeper = Keeper(Judged(np.zeros((2, JUDGED)), gain_TE))
+    assert module.Inference.sure == 0 < learning.Descent.sure == learning.Trial.sure == learning.Evolution.sure
+    assert keeper.offer(torch.ones(2, 1), False).flatten().tolist() == [0, 0]
+    assert keeper.offer(torch.ones(2, 1), False, module.Inference.sure).flatten().tolist() == [1, 0]
 
 
 def test_only_what_has_changed_is_judged():
