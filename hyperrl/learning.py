@@ -45,7 +45,7 @@ SPREAD = 0.05
 """Deviation of the contexts that evolution tries, where 1 is the half-range of training."""
 
 Write = Callable[[Tensor], Tensor]
-"""From contexts (N, C) to whole weights (N, W)."""
+"""From rows (N, X), such as contexts, to weights of networks (N, W)."""
 
 
 class Played(NamedTuple):

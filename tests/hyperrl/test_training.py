@@ -155,7 +155,7 @@ def test_where_nothing_can_be_inferred_there_is_none(tmp_path, capsys):
     assert "encoder" not in capsys.readouterr().err
     assert not (tmp_path / "encoder.pt").exists()
     with pytest.raises(InputError, match="nothing to infer"):
-        run.encoder  # noqa: B018
+        _ = run.encoder
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "another's", "a checkpoint"])
@@ -168,7 +168,7 @@ def test_a_damaged_encoder_is_one_line_that_says_what_to_do(whole, copied, damag
         half, foreign = written[: len(written) // 2], (copied / "checkpoint.pt").read_bytes()
         path.write_bytes({"truncated": half, "empty": b"", "a checkpoint": foreign}[damage])
     with pytest.raises(InputError, match=r"encoder\.pt: .*; remove it, and it is trained anew$") as caught:
-        run.encoder  # noqa: B018
+        _ = run.encoder
     assert "\n" not in str(caught.value)
     path.unlink()
     assert same(run.encoder, whole.encoder)
@@ -183,7 +183,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_trained(copi
     monkeypatch.setattr("hyperrl.checkpoint.require_writable", refuse)
     monkeypatch.setattr(inference, "train_encoder", None)
     with pytest.raises(InputError, match="cannot be written"):
-        hyperrl.load(copied, FAMILY).encoder  # noqa: B018
+        _ = hyperrl.load(copied, FAMILY).encoder
 
 
 @pytest.mark.parametrize(
