@@ -93,7 +93,7 @@ _SOURCE = (
     "Beukman et al., Dynamics Generalisation in Reinforcement Learning via Adaptive Context-Aware Policies, "
     "NeurIPS 2023"
 )
-# Stable-Baselines3's defaults end at random here: what serves the meta-loop serves an expert
+# what serves the meta-loop, with more epochs on smaller batches
 _EXPERT = {
     "total_timesteps": 100_000,
     "n_envs": 8,

@@ -136,23 +136,16 @@ class Plants:
                 self.belief.take(*part)
 
 
-class Given:
+class Given(TargetNetworks):
     """Weights (N, W) of ordinary networks in the place of an arm, whatever the context."""
 
     def __init__(self, target: TargetNetworks, weights_NW: Tensor) -> None:
-        self.spec, self.normaliser, self.target, self.weights_NW = target.spec, target.normaliser, target, weights_NW
+        super().__init__(target.spec, target.normaliser)
+        self.weights_NW = weights_NW
 
     def generate(self, context_TC: Tensor) -> Tensor:
         """The given weights."""
         return self.weights_NW
-
-    def __call__(self, weights_TD: Tensor, obs_TNO: Tensor) -> tuple[Distribution, Tensor]:
-        """Distribution over actions, and values (T, N) in units of return."""
-        return self.target(weights_TD, obs_TNO)
-
-    def whole(self, weights_TD: Tensor) -> Tensor:
-        """The same."""
-        return weights_TD
 
 
 def _by_variant(x_STE: Tensor) -> Tensor:

@@ -182,7 +182,6 @@ def write_expert(folder, variant, mean, random, name):
         "mean": mean,
         "random": random,
         "glimpse": glimpse(CARTPOLE, variant),
-        "curve": [],
     }
     (folder / f"{name}.json").write_text(json.dumps(record))
 
