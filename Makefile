@@ -13,7 +13,7 @@ install: .venv/installed
 
 demo: install
 	$(BIN)/hyperrl train cartpole --run $(RUN) --resume
-	$(BIN)/hyperrl evaluate $(RUN) --split interpolation extrapolation combination
+	$(BIN)/hyperrl evaluate $(RUN) --split interpolation extrapolation combination --sweep
 	$(BIN)/hyperrl play $(RUN) --set length=0.8 gravity=12 --gif $(RUN)/figures/play.gif
 	@echo
 	@echo "Figures and a GIF of the policy: $(RUN)/figures"

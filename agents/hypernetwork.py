@@ -1,4 +1,4 @@
-"""Context (T, C) -> weights (T, D) of any list of layers. Knows nothing of reinforcement learning."""
+"""Context (T, C) -> weights (T, D) of any list of layers. Independent of reinforcement learning."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hyperrl.agents.spec import split_layers
 class Hypernetwork(nn.Module):
     """A small network that writes the weights of another one.
 
-    The head starts at zero with the target's initial weights as its bias (Bias-HyperInit, Beck et al., CoRL
-    2022, section 4), so that at first every context gets exactly those weights.
+    The head starts with zero weights and the target's initial weights as its bias (Bias-HyperInit, Beck et al., CoRL
+    2022, section 4): at first every context gets exactly those weights.
     """
 
     def __init__(self, context: int, initial: Sequence[Tensor], hidden: Sequence[int] = (64,)) -> None:
@@ -33,8 +33,8 @@ class Hypernetwork(nn.Module):
         for fan_in, fan_out in pairwise(sizes):
             trunk += [nn.Linear(fan_in, fan_out), nn.Tanh()]
         self.trunk = nn.Sequential(*trunk)
-        # Adam moves every column of the head alike, so features of size one would make the generated weights
-        # move as many times faster than the head's bias as the trunk is wide
+        # Adam moves every column of the head by the same amount; with features of size 1, the generated weights would
+        # move `width` times faster than the head's bias
         self.feature_scale = sizes[-1] ** -0.5
         self.head = nn.Linear(sizes[-1], sum(layer.numel() for layer in initial))
         nn.init.zeros_(self.head.weight)
@@ -45,12 +45,19 @@ class Hypernetwork(nn.Module):
         """Weights (T, D), the layers flattened one after the other."""
         return self.head(self.trunk(context_TC) * self.feature_scale)
 
+    @torch.no_grad()
+    def scale_last(self, layers: int, factor: Tensor) -> None:
+        """Multiply the last layers of every target by a scalar, in place."""
+        size = sum(shape.numel() for shape in self.shapes[-layers:])
+        self.head.weight[-size:].mul_(factor)
+        self.head.bias[-size:].mul_(factor)
+
     def split(self, weights_TD: Tensor) -> list[Tensor]:
         """Weights (T, D) as one tensor (T, *shape) a layer."""
         return split_layers(weights_TD, self.shapes)
 
 
 def weight_statistics(weights_TD: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean squared norm of what was generated, and its variance across variants summed over D: two scalars."""
+    """Mean squared norm of the generated weights, and their variance across variants summed over D: two scalars."""
     centred_TD = weights_TD - weights_TD.mean(0)
     return weights_TD.square().sum(1).mean(), centred_TD.square().sum(1).mean()

@@ -15,7 +15,7 @@ ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "silu": nn.functional.sil
 
 @dataclass(frozen=True)
 class AgentSpec:
-    """What an arm must know to build its networks.
+    """The sizes from which an arm builds its networks.
 
     Raises:
         ValueError: a size is below 1, or the activation is unknown.
@@ -36,7 +36,7 @@ class AgentSpec:
     log_std: float = 0.0
     """Initial logarithm of the standard deviation of continuous actions."""
     generator_hidden: tuple[int, ...] = (64,)
-    """Widths of the hidden layers of whatever reads the context."""
+    """Widths of the hidden layers of the network that reads the context."""
 
     def __post_init__(self) -> None:
         for name in ("observation", "action", "context"):
@@ -78,7 +78,7 @@ def value_layers(spec: AgentSpec, inputs: int) -> list[Tensor]:
 
 
 def layer_shapes(inputs: int, hidden: Sequence[int], outputs: int) -> list[torch.Size]:
-    """Shapes of ``orthogonal_layers``' answer."""
+    """Shapes of the result of ``orthogonal_layers``."""
     sizes = [inputs, *hidden, outputs]
     return [torch.Size(shape) for fan_in, fan_out in pairwise(sizes) for shape in ((fan_out, fan_in), (fan_out,))]
 

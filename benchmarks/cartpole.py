@@ -5,8 +5,9 @@
 Three times for the family. `seconds` is the whole of ``hyperrl.train`` but for the encoder, as SB3 has none: set-up,
 training, held-out evaluations, checkpoints and TensorBoard. `encoder_seconds` is the encoder's. `seconds_to_475` is the
 meta-loop alone until each of 64 validation variants has a mean of 475 or more over 10 greedy episodes, and
-`steps_to_475` the steps until then. SB3's time is its training alone (rl-zoo's settings, the default variant) until the
-mean of 10 greedy episodes is 475 or more. Both are checked outside the clock: SB3 every 2,048 steps, the family after
+`steps_to_475` the steps until then. SB3's time is its training alone, with rl-zoo's settings, in its own environment:
+`make_vec_env("CartPole-v1")`, a DummyVecEnv around Gymnasium's CartPole and Monitor. It ends once the mean of 10 greedy
+episodes is 475 or more. Both are checked outside the clock, on the same starts: SB3 every 2,048 steps, the family after
 every iteration. A run that never gets there has null. Runs alternate.
 """
 
@@ -23,16 +24,32 @@ from typing import Any
 import numpy as np
 from common import save
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
 
 import hyperrl
 from hyperrl.config import Config
 from hyperrl.envs import registry
-from hyperrl.episodes import episode_returns
-from hyperrl.evaluate import evaluate
-from hyperrl.experts import expert_settings, greedy_returns, make_expert
-from hyperrl.rollout import Greedy
-from hyperrl.trainer import Trainer
+from hyperrl.evaluation.evaluate import evaluate
+from hyperrl.experts.settings import expert_settings, greedy_returns, make_expert
+from hyperrl.families import tuned
+from hyperrl.play.actors import AgentActor
+from hyperrl.play.episodes import play
+from hyperrl.training.trainer import Trainer
 
+KEYS = {
+    "": ("summary", "hyperrl", "sb3"),
+    "summary": (
+        "seeds_with_all_64_at_475",
+        "median_seconds_of_training",
+        "median_seconds_of_the_encoder",
+        "median_seconds_to_475_family",
+        "median_seconds_to_475_sb3_one_variant",
+        "ratio",
+    ),
+    "hyperrl": ("seed", "seconds", "encoder_seconds", "steps", "splits", "seconds_to_475", "steps_to_475"),
+    "sb3": ("seed", "seconds_to_475", "steps_to_475"),
+}
+"""Keys of the result: of the whole, and of its parts."""
 SOLVED = 475.0
 CHECK_EVERY = 2048
 
@@ -66,10 +83,11 @@ class UntilSolved(BaseCallback):
 
 
 def sb3(seed: int) -> dict[str, Any]:
-    """Time and steps until SB3 PPO solves the default variant."""
+    """Time and steps until SB3 PPO solves Gymnasium's CartPole-v1, the default variant."""
     family = registry.get("cartpole")
     settings = expert_settings(family)
-    model = make_expert(family, family.defaults, settings, seed)
+    env = make_vec_env("CartPole-v1", settings["n_envs"], seed)
+    model = make_expert(family, family.defaults, settings, seed, env)
     callback = UntilSolved(family, family.defaults)
     began = time.perf_counter()
     with suppress(StopIteration):
@@ -85,14 +103,14 @@ def sb3(seed: int) -> dict[str, Any]:
 def family_to_475(seed: int) -> dict[str, Any]:
     """Time and steps of the meta-loop until every validation variant is solved."""
     family = registry.get("cartpole")
-    trainer = Trainer(family, Config(family="cartpole", seed=seed, device="cpu").updated(family.training))
+    trainer = Trainer(family, Config(family="cartpole", seed=seed, device="cpu").updated(tuned(family).training))
     validation_TP, seconds = family.variants("validation", 64), 0.0
     while trainer.iteration < trainer.config.iterations:
         began = time.perf_counter()
         trainer.iterate()
         seconds += time.perf_counter() - began
-        act = Greedy(trainer.agent, family, validation_TP, trainer.device)
-        if episode_returns(family, validation_TP, act, 10)[0].mean(1).min() >= SOLVED:
+        played = play(family, validation_TP, AgentActor(trainer.agent, family), 10)
+        if played.returns_TE.mean(1).min() >= SOLVED:
             return {"seconds_to_475": seconds, "steps_to_475": trainer.steps}
     return {"seconds_to_475": None, "steps_to_475": None}
 
@@ -139,7 +157,7 @@ def main() -> None:
         "ratio": float(np.median(family_times) / np.median(single_times)),
     }
     print(summary)
-    save("cartpole", {"summary": summary, "hyperrl": families, "sb3": singles})
+    save("cartpole", {"summary": summary, "hyperrl": families, "sb3": singles}, KEYS)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 python benchmarks/family_pages.py [FAMILY ...]
 
-A page is written by hand but for what stands between its two marks: spaces, parameters, splits, what the audit says and
-settings, all read from the family. The pictures are those of ``benchmarks/family_pictures.py``.
+A page is written by hand, except for the part between its two marks: spaces, parameters, splits, audit and settings,
+all read from the family. ``benchmarks/family_pictures.py`` draws the pictures.
 """
 
 from __future__ import annotations
 
 import sys
+import textwrap
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,7 +23,15 @@ from hyperrl.config import Config
 from hyperrl.envs import Family, InputError, registry
 from hyperrl.envs.audit import audit
 from hyperrl.envs.drift import Walk
-from hyperrl.tables import AUDIT_COLUMNS, PARAMETER_COLUMNS, audit_pairs, audit_rows, parameter_rows, split_notes
+from hyperrl.families import tuned
+from hyperrl.reports.tables import (
+    AUDIT_COLUMNS,
+    PARAMETER_COLUMNS,
+    audit_pairs,
+    audit_rows,
+    parameter_rows,
+    split_notes,
+)
 
 DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- from here on written by python benchmarks/family_pages.py -->", "<!-- from here on by hand -->"
@@ -43,7 +52,7 @@ CONFLICT = (
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; names of parameters and settings, which stand first, as code."""
+    """A table; the first column, names of parameters or settings, as code."""
     lines = [columns, ["---"] * len(columns), *([code(row[0]), *row[1:]] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
 
@@ -54,13 +63,13 @@ def code(names: str) -> str:
 
 
 def install(name: str) -> str:
-    """The simulator, and what brings it."""
+    """The simulator, and the command that installs it."""
     extra = registry.extra(name)
     return f"{SIMULATORS[extra]}: `pip install 'hyperrl[{extra}]'`" if extra else SIMULATORS[extra]
 
 
 def spaces(name: str, family: Family) -> str:
-    """What a policy sees and does, and for how long."""
+    """Observations, actions, context, and length of an episode."""
     space = family.action_space
     if isinstance(space, Box):
         low, high = (" ".join(f"{end:g}" for end in np.unique(ends)) for ends in (space.low, space.high))
@@ -81,19 +90,21 @@ def spaces(name: str, family: Family) -> str:
 
 
 def splits(family: Family) -> str:
-    """The held-out splits, and what is particular to them."""
+    """The held-out splits, with held-out ranges and drift."""
     notes = [f"- held-out splits: {', '.join(family.splits)}", *(f"- {note}" for note in split_notes(family))]
+    if len(family.held_out) == 1 and not family.fixed:
+        notes.append("- one parameter is held out, so the combination split is a gap in its range")
     walks = {change.deviation for change in family.drift.values() if isinstance(change, Walk)}
     notes += [f"- a random walk of {deviation:g} half-ranges of training a step" for deviation in walks]
     return "\n".join(notes)
 
 
 def settings(family: Family) -> str:
-    """What ``hyperrl train`` uses in place of its defaults."""
+    """The family's settings that differ from the defaults of ``hyperrl train``."""
     defaults = asdict(Config(""))
     rows = [
         (name, plain(value), plain(defaults[name]))
-        for name, value in family.training.items()
+        for name, value in tuned(family).training.items()
         if value != defaults[name]
     ]
     return table(("setting", "here", "default"), rows)
@@ -101,26 +112,32 @@ def settings(family: Family) -> str:
 
 def plain(value: object) -> str:
     """A setting as it is typed."""
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):
         return " ".join(map(plain, value))
     return f"{value:,}" if isinstance(value, int) and value >= 10_000 else str(value)
 
 
 def picture(name: str, family: Family) -> str:
-    """The strip of variants, and what happens in it."""
+    """The strip of variants, and its caption."""
     strip = STRIPS[name]
     shown = f"{len(strip.variants)} variants of {name} side by side"
     start = "episodes" if len(set(strip.seeds)) > 1 else "variants from one start"
-    above = "the parameters then" if family.drift else "what differs from the defaults"
-    return (
-        f"![{shown}: {strip.told}](../pictures/families/{name}.png)\n\n"
-        f"*{len(strip.variants)} {start}: {strip.told}. Above: {above}. Below: the return until "
-        "then, or how the episode ended.*"
+    above = "the parameters at that step" if family.drift else "the parameters that are not at their defaults"
+    paragraphs = (
+        f"![{shown}: {strip.caption}](../pictures/families/{name}.png)",
+        f"*{len(strip.variants)} {start}: {strip.caption}. Above: {above}. Below: the return so far, or how the "
+        "episode ended.*",
     )
+    return "\n\n".join(map(wrapped, paragraphs))
+
+
+def wrapped(paragraph: str) -> str:
+    """A paragraph in lines of at most 120 characters."""
+    return textwrap.fill(paragraph, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def written(name: str, family: Family) -> str:
-    """What stands between the marks of a family's page."""
+    """The part between the marks of a family's page."""
     found = audit(family)
     pairs = audit_pairs(found)
     verdict = "It passes." if found.passed else "It fails."
@@ -134,9 +151,9 @@ def written(name: str, family: Family) -> str:
         "## Splits",
         splits(family),
         "## What the audit says",
-        f"`hyperrl audit {name}` tried {found.states} states ({columns}).",
+        wrapped(f"`hyperrl audit {name}` tried {found.states} states ({columns})."),
         table(AUDIT_COLUMNS, audit_rows(family, found)),
-        " ".join(filter(None, [verdict, *(f"{pair}." for pair in pairs)] if pairs else [verdict, no_pairs])),
+        wrapped(" ".join(filter(None, [verdict, *(f"{pair}." for pair in pairs)] if pairs else [verdict, no_pairs]))),
         "## Settings",
         f"`hyperrl train {name}` uses these in place of the defaults:",
         settings(family),
@@ -151,7 +168,7 @@ def replaced(page: str, content: str) -> str:
 
 
 def index(families: dict[str, Family]) -> str:
-    """Tables of all families, that lead to their pages."""
+    """Tables of all families, with links to their pages."""
     groups: dict[str, list[list[str]]] = {"Classic control": [], CONFLICTING: [], "Box2D": [], "MuJoCo": []}
     for name, family in families.items():
         extra = registry.extra(name)

@@ -42,7 +42,7 @@ class Strip:
     """Actions before the frame, fewer where the episode ends."""
     act: Act
     """(step, observation) -> action."""
-    told: str
+    caption: str
     """The actions in words."""
     trail: int = 0
     """Every so many steps an earlier place is shown faintly; 0 for none. For a plain background that stands still."""

@@ -5,23 +5,54 @@
 Published for ODE-2 (Beukman et al., NeurIPS 2023, SAC, 300k steps, 16 seeds): Decision Adapter 159, concatenation 109;
 the ceiling is 199.5. Theirs is another algorithm, so that the arms here compare with each other first. Each arm trains
 with the family's own settings, and its checkpoint is the best on the validation variants, none of which is on the grid.
-Resumable: finished runs in runs/benchmarks are kept.
+Returns over the whole grid are saved in results/cells/grid-FAMILY-AGENT.npz: `variants` (T, P), `returns` (R seeds, T);
+every judged episode starts at 1, so that there is one a variant. Resumable: finished runs in runs/benchmarks are kept.
 """
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from common import save
+from common import SETTINGS, parameter_count, save, save_cells
+from families import trained
 
-import hyperrl
 from hyperrl.agents import ARMS
-from hyperrl.envs.ode import evaluation_grid, ode1, ode2
-from hyperrl.episodes import episode_returns
-from hyperrl.rollout import Greedy
+from hyperrl.envs.physics import PhysicsFamily
+from hyperrl.envs.tasks.ode import evaluation_grid, ode1, ode2
+from hyperrl.play.actors import AgentActor
+from hyperrl.play.episodes import play
+
+FAMILIES = (ode1, ode2)
+KEYS = {"": ("settings", "arms"), "arms": ("family", "agent", "seeds", "steps", "parameters")}
+"""Keys of the result: of the whole, and of its parts."""
+
+
+def cells_name(family: str, agent: str) -> str:
+    """Name of an arm's cells."""
+    return f"grid-{family}-{agent}"
+
+
+def inside(variants_TP: np.ndarray) -> np.ndarray:
+    """Whether each variant of a grid lies within the training range: (T,)."""
+    return np.abs(variants_TP).max(1) <= ode1.parameters[0].train[1]
+
+
+def measure(family: PhysicsFamily, agent: str, seeds: int, **changes: Any) -> dict[str, Any]:
+    """Train one arm, play the grid, and save its cells."""
+    grid_TP = evaluation_grid(family)
+    runs = [trained(family.name, agent, seed, **changes) for seed in range(seeds)]
+    returns_RT = np.stack([play(family, grid_TP, AgentActor(run.agent, family), 1).returns_TE[:, 0] for run in runs])
+    save_cells(cells_name(family.name, agent), {"variants": grid_TP, "returns": returns_RT})
+    print(family.name, agent, returns_RT.mean(1).round(1).tolist(), flush=True)
+    return {
+        "family": family.name,
+        "agent": agent,
+        "seeds": [run.config.seed for run in runs],
+        "steps": runs[0].steps,
+        "parameters": parameter_count(runs[0].agent),
+    }
 
 
 def main() -> None:
@@ -29,28 +60,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--agents", nargs="+", default=list(ARMS), choices=list(ARMS))
     args = parser.parse_args()
-    result: dict[str, dict[str, dict]] = {}
-    for family in (ode1, ode2):
-        grid_TP = evaluation_grid(family)
-        outside = np.abs(grid_TP).max(1) > family.parameters[0].train[1]
-        for agent in args.agents:
-            scores = []
-            for seed in range(args.seeds):
-                folder = Path("runs/benchmarks") / f"{family.name}-{agent}-{seed}"
-                settings = {"agent": agent, "seed": seed, "device": "cpu"}
-                run = hyperrl.train(family.name, run=folder, quiet=True, resume=True, encoder=False, **settings)
-                act = Greedy(run.agent, family, grid_TP, torch.device("cpu"))
-                scores.append(episode_returns(family, grid_TP, act, 1)[0].mean(1))  # judged episodes all start at 1
-            scores_ST = np.array(scores)
-            result.setdefault(family.name, {})[agent] = {
-                "aer": float(scores_ST.mean()),
-                "aer_of_each_seed": scores_ST.mean(1).round(2).tolist(),
-                "inside_training_range": float(scores_ST[:, ~outside].mean()),
-                "outside": float(scores_ST[:, outside].mean()),
-                "variants": len(grid_TP),
-            }
-            print(family.name, agent, result[family.name][agent], flush=True)
-    save("ode", result)
+    arms = [measure(family, agent, args.seeds) for family in FAMILIES for agent in args.agents]
+    save("ode", {"settings": SETTINGS, "arms": arms}, KEYS)
 
 
 if __name__ == "__main__":

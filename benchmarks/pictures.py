@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import hyperrl
-from hyperrl.figures import gif_bytes
-from hyperrl.play import play_episode
+from hyperrl.play.frames import play_episode
+from hyperrl.reports.figures import gif_bytes
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 VARIANTS: dict[str, tuple[dict[str, float], ...]] = {

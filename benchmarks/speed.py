@@ -16,7 +16,8 @@ from common import save
 
 from hyperrl.config import Config
 from hyperrl.envs import registry
-from hyperrl.trainer import Trainer
+from hyperrl.families import tuned
+from hyperrl.training.trainer import Trainer
 
 ARMS = ("hyper", "concat", "blind")
 ITERATIONS = 6
@@ -25,7 +26,7 @@ ITERATIONS = 6
 def trainer(agent: str) -> Trainer:
     """A warm trainer with CartPole's tuned settings."""
     family = registry.get("cartpole")
-    warm = Trainer(family, Config(family="cartpole", agent=agent, device="cpu").updated(family.training))
+    warm = Trainer(family, Config(family="cartpole", agent=agent, device="cpu").updated(tuned(family).training))
     for _ in range(2):
         warm.iterate()
     return warm

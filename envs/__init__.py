@@ -1,18 +1,18 @@
-"""Physics and tasks. Importing this registers the single environments; the physics comes when asked for."""
+"""Physics and tasks. Importing this registers the single environments; physics is imported on first use."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hyperrl.envs import registry
+import hyperrl.envs.registry as registry
 from hyperrl.envs.errors import InputError
 
 if TYPE_CHECKING:
     from hyperrl.envs.drift import Schedule, Walk
-    from hyperrl.envs.family import Family, Parameter
+    from hyperrl.envs.family import Family
     from hyperrl.envs.gymnasium_env import Argument, Attribute, Context, GymnasiumFamily, GymnasiumVectorEnv, ModelField
-    from hyperrl.envs.physics import PhysicsFamily
-    from hyperrl.envs.single import VariantEnv
-    from hyperrl.envs.vector import PhysicsVectorEnv, VariantVectorEnv
+    from hyperrl.envs.parameter import Parameter
+    from hyperrl.envs.physics import PhysicsFamily, PhysicsVectorEnv, VariantEnv
+    from hyperrl.envs.vector import VariantVectorEnv
 
 __all__ = [
     "Argument",
@@ -41,11 +41,11 @@ _HOME = {
     "GymnasiumFamily": "gymnasium_env",
     "GymnasiumVectorEnv": "gymnasium_env",
     "ModelField": "gymnasium_env",
-    "Parameter": "family",
+    "Parameter": "parameter",
     "PhysicsFamily": "physics",
-    "PhysicsVectorEnv": "vector",
+    "PhysicsVectorEnv": "physics",
     "Schedule": "drift",
-    "VariantEnv": "single",
+    "VariantEnv": "physics",
     "VariantVectorEnv": "vector",
     "Walk": "drift",
 }

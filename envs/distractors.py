@@ -1,7 +1,7 @@
 """Distractors: parameters without effect, of one value in training and another in evaluation.
 
-After the distractor contexts of Beukman et al., NeurIPS 2023: a network that learns to rely on their being what they
-were in training is lost where they are not.
+After the distractor contexts of Beukman et al., NeurIPS 2023: a network that learns to depend on their training values
+fails at other values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hyperrl.envs.errors import InputError, number
-from hyperrl.envs.family import Family, Parameter
+from hyperrl.envs.family import Family
+from hyperrl.envs.parameter import Parameter
 from hyperrl.envs.physics import PhysicsFamily
 
 AnyFamily = TypeVar("AnyFamily", bound=Family)
@@ -23,16 +24,16 @@ def distractors(
 ) -> AnyFamily:
     """A family with ``k`` parameters without effect added, ``distractor_0`` to ``distractor_{k - 1}``.
 
-    They are ``train`` in the train and validation splits and ``evaluation`` in the others, and where a user leaves them
-    out. The other parameters of each split's variants are what they are in the family itself.
+    Their value is ``train`` in the train and validation splits, and ``evaluation`` in the other splits and by default.
+    All other parameters of each split's variants are the same as in the given family.
 
     Args:
         family: of any kind.
-        k: how many, 1 or more.
+        k: number of distractors, 1 or more.
         train: value in training.
         evaluation: value in evaluation.
-        name: of the new family; ``<family>_d<k>`` by default.
-        env_id: of its single environment, where it is registered.
+        name: name of the new family; ``<family>_d<k>`` by default.
+        env_id: id of its single environment, if it is registered.
 
     Returns:
         The new family; its context is ``k`` entries longer.

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from hyperrl.envs.errors import InputError, number
-
-if TYPE_CHECKING:
-    from hyperrl.envs.family import Family, Parameter
+from hyperrl.envs.parameter import Parameter
 
 
 @dataclass(frozen=True)
 class Walk:
-    """A random walk: every step adds a normal draw, reflected at the ends of the training range, and at its gap.
+    """A random walk: every step adds a normal draw, reflected at the ends of the training range and of its gap.
 
-    A variant that starts outside the training range walks between its start and the range's far end. Where there is a
-    gap, a value keeps its start's sign; a parameter without room there, such as a direction of -1 or 1, stands still.
+    A variant that starts outside the training range walks between its start and the range's far end. If there is a gap,
+    a value keeps the sign of its start; a parameter that is -1 or 1 only does not change.
 
     Raises:
         InputError: the deviation is not above 0 and at most 1.
     """
 
     deviation: float
-    """Of one step, in half-ranges of the parameter's training range."""
+    """Standard deviation of one step, in half-ranges of the parameter's training range."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "deviation", number("drift", self.deviation))
@@ -57,11 +55,11 @@ class Walk:
 class Schedule:
     """A function of the start and of the steps since: ``Schedule(lambda start, step: start * 0.999**step)``.
 
-    Steps count from 0 to ``max_episode_steps - 1`` and then from 0 again, whenever copies start anew meanwhile: what
-    ``Family.check`` tries is all that is ever played.
+    Steps count from 0 to ``max_episode_steps - 1`` and then from 0 again, also if copies start anew in between:
+    ``Family.check`` therefore tries every step.
 
     Raises:
-        InputError: it is no function.
+        InputError: it is not a function.
     """
 
     function: Callable[[Tensor, Tensor], Tensor]
@@ -82,29 +80,57 @@ Drift = Mapping[str, Walk | Schedule]
 """Parameter name -> how it changes from one step to the next."""
 
 
-def drifted(family: Family, now_TP: Tensor, start_TP: Tensor, step_T: Tensor, normal_TP: Tensor) -> Tensor:
+class Drifting(Protocol):
+    """The part of a family that drift reads."""
+
+    @property
+    def name(self) -> str:
+        """Name, for error messages."""
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """In the order of the columns of (T, P)."""
+
+    @property
+    def changeable(self) -> tuple[str, ...]:
+        """Names of the parameters that may change within an episode."""
+
+    @property
+    def drift(self) -> Drift:
+        """Parameter name -> how it changes."""
+
+    @property
+    def max_episode_steps(self) -> int:
+        """Steps after which schedules begin anew."""
+
+
+AnyDrifting = TypeVar("AnyDrifting", bound=Drifting)
+
+
+def drifted(family: Drifting, now_TP: Tensor, start_TP: Tensor, step_T: Tensor, normal_TP: Tensor) -> Tensor:
     """Parameters (T, P) one step on.
 
     Args:
-        family: whose ``drift`` says what changes.
+        family: family with ``drift``.
         now_TP: parameters now.
         start_TP: parameters that the drift began with.
-        step_T: steps since then, the coming one included; schedules begin anew every ``max_episode_steps``.
+        step_T: steps since then, this one included; schedules begin anew every ``max_episode_steps``.
         normal_TP: standard normal draws.
     """
     columns, step_T = list(now_TP.unbind(1)), (step_T % family.max_episode_steps).to(now_TP.dtype)
-    for name, change in family.drift.items():
-        i = family.names.index(name)
-        columns[i] = change(now_TP[:, i], start_TP[:, i], step_T, normal_TP[:, i], family[name])
+    for i, parameter in enumerate(family.parameters):
+        if parameter.name in family.drift:
+            change = family.drift[parameter.name]
+            columns[i] = change(now_TP[:, i], start_TP[:, i], step_T, normal_TP[:, i], parameter)
     return torch.stack(columns, dim=1)
 
 
-def walking(family: Family, deviation: float) -> Family:
-    """The family with every parameter that can drift on a random walk, a deviation of 0: none of them.
+def walking(family: AnyDrifting, deviation: float) -> AnyDrifting:
+    """The family with a random walk of every parameter that can drift; with a deviation of 0, without drift.
 
     Args:
-        family: any family; what it says of its own drift is left out.
-        deviation: of one step, in half-ranges of each parameter's training range.
+        family: any family; its ``drift`` is replaced.
+        deviation: standard deviation of one step, in half-ranges of each parameter's training range.
 
     Raises:
         InputError: the deviation is below 0 or above 1, or no parameter can drift.
@@ -113,4 +139,5 @@ def walking(family: Family, deviation: float) -> Family:
         raise InputError(
             f"drift={deviation}: no parameter of family {family.name!r} can change within an episode; leave drift out"
         )
-    return replace(family, drift={name: Walk(deviation) for name in family.changeable} if deviation else {})
+    drift = {name: Walk(deviation) for name in family.changeable} if deviation else {}
+    return cast(AnyDrifting, replace(cast(Any, family), drift=drift))

@@ -1,17 +1,17 @@
-"""The one error that is the user's to mend."""
+"""The error of a user's mistake."""
 
 from typing import Any
 
 
 class InputError(ValueError):
-    """A user's mistake, said in one line that names the value, the bound and the remedy."""
+    """A user's mistake; its message of one line names the value, the bound and the remedy."""
 
 
 def number(what: str, value: Any) -> float:
     """A value as a float.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not a number.
     """
     try:
         return float(value)

@@ -1,6 +1,6 @@
 """Any Gymnasium environment as a family: which environment, which parameters, and how each is applied.
 
-Gymnasium's own ``SyncVectorEnv`` or ``AsyncVectorEnv`` steps the copies, each with a context of its own.
+Gymnasium's ``SyncVectorEnv`` or ``AsyncVectorEnv`` steps the copies, each with its context.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Attribute:
 class Argument:
     """A parameter that is an argument of the environment's constructor.
 
-    It acts from the next reset on, which builds the environment anew where the value has changed.
+    It acts from the next reset on, which builds the environment anew if the value has changed.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Argument:
 class ModelField:
     """A parameter that is a field of a MuJoCo model, ``ModelField("opt.gravity", index=2)``.
 
-    Model edits survive a reset, so what is written starts from the nominal value, read when the model was built.
+    Model edits survive a reset, so each value is computed from the nominal one, read when the model was built.
     """
 
     path: str
@@ -66,7 +66,7 @@ class ModelField:
     index: Any = ...
     """Which entries, as NumPy indexes; all of them by default."""
     scale: bool = False
-    """Whether the value multiplies the nominal one, or replaces it."""
+    """Whether the value multiplies the nominal one; else it replaces it."""
 
     def read(self, env: Any) -> np.ndarray:
         """A copy of the field.
@@ -78,7 +78,7 @@ class ModelField:
         return np.array(getattr(owner, leaf))
 
     def write(self, env: Any, value: float, nominal: np.ndarray) -> None:
-        """Set the entries to the value, or to the value times ``nominal``, the field as it was built."""
+        """Set the entries to the value, or to the value times ``nominal``, the unchanged field."""
         owner, leaf = _owner(env, f"model.{self.path}")
         entries = nominal.copy()
         entries[self.index] = entries[self.index] * value if self.scale else value
@@ -93,7 +93,7 @@ How = Attribute | Argument | ModelField | Callable[[Any, float], None]
 
 
 def _owner(env: Any, path: str) -> tuple[Any, str]:
-    """The object that a dotted path ends in, and the attribute's name there."""
+    """The object that holds the last attribute of a dotted path, and that attribute's name."""
     *heads, leaf = path.split(".")
     owner = env
     for name in (*heads, leaf):
@@ -108,25 +108,25 @@ class GymnasiumFamily(Family):
     """Variants of any Gymnasium environment with a Box of shape (O,) as observations.
 
     Functions, attributes and model fields are applied at once when a context is set, and again after every reset,
-    since a reset may build anew what they change. Arguments act from the next reset on.
+    because a reset may rebuild the objects that they change. Arguments act from the next reset on.
 
     Raises:
-        InputError: a parameter is not in ``apply``, or ``apply`` names none; or the environment cannot be built.
+        InputError: a parameter is not in ``apply``, ``apply`` names something else, or the environment cannot be built.
     """
 
     make: str | Callable[..., gymnasium.Env]
-    """Id of a registered environment, or ``make(render_mode=None, **arguments)``. The time limit that comes with an
-    id is left off, and counted by ``max_episode_steps``."""
+    """Id of a registered environment, or ``make(render_mode=None, **arguments)``. The time limit of an id is not
+    applied by Gymnasium; ``max_episode_steps`` replaces it."""
     apply: Mapping[str, How] = field(default_factory=dict)
-    """Parameter name -> how it is applied. Parameters declared as distractors are not in it, and act on nothing."""
+    """Parameter name -> how it is applied. Distractors are not in it."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the constructor that are the same for every variant."""
     derive: Callable[[Any], None] | None = None
-    """Called with ``env.unwrapped`` once the parameters are set: computes what the environment derives from them."""
+    """Called with ``env.unwrapped`` after the parameters are set: computes attributes derived from them."""
     vectorization: str = "sync"
     """``"sync"``: all copies in this process; ``"async"``: a process for each copy."""
     observation_space: gymnasium.spaces.Box = None  # type: ignore[assignment]
-    """Read from the environment where it is not given; so are the next two."""
+    """Read from the environment unless given; so are the next two."""
     action_space: gymnasium.spaces.Box | gymnasium.spaces.Discrete = None  # type: ignore[assignment]
     max_episode_steps: int = 0
     drawn: bool = field(init=False, default=False)
@@ -155,13 +155,13 @@ class GymnasiumFamily(Family):
         acting = {parameter.name for parameter in self.parameters if not parameter.distractor}
         for name in sorted(acting - set(self.apply)):
             raise InputError(
-                f"family {self.name!r}: parameter {name!r} is not in `apply`, so it would change nothing; say there "
-                "how it is applied, or declare it distractor=True"
+                f"family {self.name!r}: parameter {name!r} is not in `apply`, so it would change nothing; add it "
+                "there, or declare it distractor=True"
             )
         for name, how in self.apply.items():
             if name not in acting:
                 raise InputError(
-                    f"family {self.name!r}: `apply` has {name!r}, which is no parameter or a distractor; take it out"
+                    f"family {self.name!r}: `apply` has {name!r}, which is no parameter, or a distractor; remove it"
                 )
             if not isinstance(how, Argument | ModelField) and not callable(how):
                 raise InputError(
@@ -170,27 +170,27 @@ class GymnasiumFamily(Family):
                 )
             if isinstance(how, Argument) and name in self.drift:
                 raise InputError(
-                    f"family {self.name!r}: {name!r} cannot drift, since an Argument acts from the next reset on; "
+                    f"family {self.name!r}: {name!r} cannot drift, because an Argument acts from the next reset on; "
                     "apply it by an Attribute or a function"
                 )
 
     @property
     def changeable(self) -> tuple[str, ...]:
-        """Names of the parameters that act and may change within an episode: those that are no ``Argument``."""
+        """Names of the parameters that may change within an episode: all but distractors and each ``Argument``."""
         return tuple(name for name in super().changeable if not isinstance(self.apply[name], Argument))
 
     def in_process(self) -> GymnasiumFamily:
-        """The same family, without processes of its copies' own."""
+        """The same family, without a process for each copy."""
         return self if self.vectorization == "sync" else dataclasses.replace(self, vectorization="sync")
 
     def __reduce__(self) -> Any:
-        """Pickle by the constructor's arguments: processes of vector environments get the family so."""
+        """Pickle by the constructor's arguments, as processes of vector environments need."""
         given: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
         given |= {name: dict(value) for name, value in given.items() if isinstance(value, MappingProxyType)}
         return partial(type(self), **given), ()
 
     def build(self, render_mode: str | None = None, **arguments: Any) -> gymnasium.Env:
-        """The environment itself, nothing applied but arguments of its constructor.
+        """The environment with arguments of its constructor applied, and nothing else.
 
         Raises:
             InputError: it cannot be built with them.
@@ -221,7 +221,7 @@ class GymnasiumFamily(Family):
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
     ) -> GymnasiumVectorEnv:
-        """One environment a copy, stepped by Gymnasium's vector environments on the host."""
+        """One environment for each copy, stepped by Gymnasium's vector environments on the host."""
         return GymnasiumVectorEnv(self, variants_TP, copies, device, dtype, seed)
 
     def single(self, render_mode: str | None = None, **parameters: float) -> Context:
@@ -229,7 +229,7 @@ class GymnasiumFamily(Family):
         return Context(self, render_mode, **parameters)
 
     def check(self) -> None:
-        """Try the spaces, and set each parameter to both ends of its training range, reset and step once.
+        """Test the spaces; set each parameter to both ends of its training range, reset and step once.
 
         Raises:
             InputError: a space is of another kind than the family needs, or the environment fails.
@@ -264,7 +264,7 @@ class GymnasiumFamily(Family):
 class Context(SingleEnv, gymnasium.Wrapper):
     """One copy of a family's environment, whose variant is its ``context``, as of every ``SingleEnv``.
 
-    What is set acts at once, but for constructor arguments, which act from the next reset on.
+    Parameters act at once, except constructor arguments, which act from the next reset on.
     """
 
     family: GymnasiumFamily
@@ -274,7 +274,7 @@ class Context(SingleEnv, gymnasium.Wrapper):
 
         Args:
             family: the family.
-            render_mode: ``None`` or one of the environment's own.
+            render_mode: ``None`` or one of the environment's.
             parameters: the variant in SI units; the others keep their defaults.
 
         Raises:
@@ -285,7 +285,7 @@ class Context(SingleEnv, gymnasium.Wrapper):
         self._begin(family, parameters)
         self._render_mode = render_mode
         self.resting = False
-        """Whether to stand still: then ``step`` and ``reset`` cost nothing, and answer zeros."""
+        """If true, ``step`` and ``reset`` do nothing and return zeros."""
         self._live = {name: how for name, how in family.apply.items() if not isinstance(how, Argument)}
         super().__init__(self._build())
         self._nothing = np.zeros(family.observation_space.shape, family.observation_space.dtype)
@@ -293,7 +293,7 @@ class Context(SingleEnv, gymnasium.Wrapper):
 
     @property
     def spec(self) -> EnvSpec | None:  # type: ignore[override]  # as Wrapper does
-        """That of the environment itself, which says all: a family builds the wrappers, this one among them."""
+        """The spec of the unwrapped environment; the family builds all wrappers, this one included."""
         return self.env.unwrapped.spec
 
     def _put(self, variant: dict[str, float]) -> None:
@@ -302,7 +302,7 @@ class Context(SingleEnv, gymnasium.Wrapper):
             self._apply()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode of the variant, in an environment built anew where a constructor argument has changed."""
+        """Start an episode of the variant; build the environment anew if a constructor argument has changed."""
         if self.resting:
             return self._nothing, {}
         self._restart()
@@ -332,7 +332,7 @@ class Context(SingleEnv, gymnasium.Wrapper):
         return self.family.build(self._render_mode, **self._built_with)
 
     def _settle(self) -> None:
-        """Apply the context to a new environment, after a first reset: some attributes are there only then."""
+        """Apply the context to a new environment after a first reset, because some attributes exist only then."""
         fields = {name: how for name, how in self._live.items() if isinstance(how, ModelField)}
         self._nominal = {name: how.read(self.env.unwrapped) for name, how in fields.items()}
         if self._live or self.family.derive:
@@ -361,8 +361,8 @@ class Context(SingleEnv, gymnasium.Wrapper):
 class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
     """Variants of a ``GymnasiumFamily``, stepped on the host; tensors come from and go to the device.
 
-    The state of a foreign simulator cannot be read: ``state_dict`` holds the variants and the generator of seeds and
-    drift, and ``load_state_dict`` starts every copy anew. So a run that is resumed does not go on bit for bit.
+    The state of another library's simulator cannot be read: ``state_dict`` holds the variants and the generator of
+    seeds and drift, and ``load_state_dict`` starts every copy anew. Resuming is therefore not exact bit for bit.
     """
 
     def __init__(
@@ -380,9 +380,9 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
             family: the task.
             variants_TP: parameters in SI units, shape (T, P), T >= 1.
             copies: E, copies of each variant, at least 1.
-            device: where observations, rewards and ends go.
-            dtype: of observations and rewards.
-            seed: every start and all noise of the environments comes from it.
+            device: device of observations, rewards and ends.
+            dtype: dtype of observations and rewards.
+            seed: seed of every start and of all noise of the environments.
 
         Raises:
             InputError: the shape of ``variants_TP`` or ``copies`` is out of range, or as ``Context``.
@@ -390,7 +390,7 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
         super().__init__(family, variants_TP, copies, device, torch.float64)
         self.dtype = dtype
         self._generator = torch.Generator().manual_seed(seed)
-        # the copies of a variant drift together, from here
+        # this environment drifts the copies of a variant together
         still = dataclasses.replace(family, drift={}) if family.drift else family
         makers = [partial(Context, still, None, **context) for context in self._contexts()]
         settings: dict[str, Any] = {"copy": False, "autoreset_mode": AutoresetMode.DISABLED}
@@ -406,7 +406,7 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
         self.env.set_attr("context", self._contexts())
 
     def _rest(self, mask_N: np.ndarray) -> None:
-        """Let the copies of the mask (T * E,) stand still, and no others."""
+        """Set the copies of the mask (T * E,) resting, and no others."""
         if (mask_N != self._resting_N).any():
             self._resting_N = mask_N
             self.env.set_attr("resting", mask_N.tolist())
@@ -416,7 +416,7 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
         return torch.randint(2**31, (n,), generator=self._generator).tolist()
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        """A copy on the device, since the vector environment writes into its array again."""
+        """A copy on the device, because the vector environment overwrites its array."""
         return torch.tensor(array, dtype=torch.bool if array.dtype == bool else self.dtype, device=self.device)
 
     def _restart(self, mask_N: np.ndarray) -> Tensor:
@@ -426,8 +426,8 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Start every copy anew and return observations (T * E, O).
 
-        With ``options={"paired": True}`` copy e of every variant gets the seed ``seed + e``; else each copy's seed is
-        drawn from ``seed``. With ``"once": True`` a copy stands still after its first episode: that is faster.
+        With ``options={"paired": True}`` copy e of every variant gets the e-th seed derived from ``seed``; else each
+        copy gets another one. With ``"once": True`` a copy rests after its first episode, which is faster.
         """
         self._once = bool(options and options.get("once"))
         self._rest(np.zeros_like(self._resting_N))
@@ -438,7 +438,7 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
             self._set_contexts()
         if options and options.get("paired"):
             first = self._draw(1)[0] if seed is None else seed
-            seeds = [first + e for _ in range(self.num_variants) for e in range(self.copies)]
+            seeds = (np.random.SeedSequence(first).generate_state(self.copies) >> 1).tolist() * self.num_variants
         else:
             seeds = self._draw(self.num_envs)
         return self._tensor(self.env.reset(seed=seeds)[0]), {}
@@ -457,7 +457,7 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
         return after, self._tensor(reward_N), self._tensor(terminated_N), self._tensor(truncated_N), info
 
     def replace(self, variants_TP: np.ndarray, replaced_T: np.ndarray) -> Tensor:
-        """Put new variants (T, P) where ``replaced_T`` (T,) is true, start those anew, and observe."""
+        """Set new variants (T, P) where ``replaced_T`` (T,) is true, start those anew, and observe."""
         mask_T = torch.as_tensor(replaced_T, device=self.device)
         self._restart_drift(torch.as_tensor(variants_TP, dtype=torch.float64, device=self.device), mask_T)
         self._set_contexts()
@@ -466,12 +466,12 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
         return self._restart(replaced_N)
 
     def change(self, variants_TP: Tensor) -> None:
-        """Change the parameters to (T, P) and let every copy go on: constructor arguments act from its next start."""
+        """Change the parameters to (T, P); every copy continues. Constructor arguments act from its next start on."""
         self.variants_TP.copy_(variants_TP)
         self._set_contexts()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The variants, those that drift began with, and the generator: all that can be read."""
+        """The variants, the starts of the drift, and the generator."""
         return {
             "variants_TP": self.variants_TP.clone(),
             "drift_start_TP": self._drift_start_TP.clone(),

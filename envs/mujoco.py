@@ -1,20 +1,20 @@
-"""MuJoCo in batch on the CPU: one compiled model a variant, all copies stepped in threads.
+"""MuJoCo in batch on the CPU: one compiled model for each variant, all copies stepped in threads.
 
-``Simulation.advance`` is a pure function of state, action and parameters, as the physics of the other families is.
-Where positions and velocities are all that a step goes on from, it is one call of ``mujoco.rollout``. Two things a
-rollout does not return, and some tasks need:
+``Simulation.advance`` is a pure function of state, action and parameters, like the physics of the other families. If a
+step depends on positions and velocities only, it is one call of ``mujoco.rollout``. Some tasks need two things that a
+rollout does not return:
 
-- The solution that the constraint solver starts from next time. Without it, contacts and joint limits are solved to the
-  same tolerance but not to the same digits: on random variants of HalfCheetah, Hopper and Walker2d, 1 to 3 steps in
-  10,000 then differ from Gymnasium's v5 by more than 1e-9, the worst seen by 1e-6.
+- The constraint solver's last solution, from which it starts at the next step. Without it, contacts and joint limits
+  are solved to the same tolerance but not to the same digits: on random variants of HalfCheetah, Hopper and Walker2d, 1
+  to 3 steps in 10,000 then differ from Gymnasium's v5 by more than 1e-9, the worst seen by 1e-6.
 - Fields of ``MjData`` that v5 reads: Ant's contact forces, a pendulum tip's or a fingertip's position. After a
   Runge-Kutta step they belong to its last stage and not to the new positions, so that neither sensors nor forward
   kinematics give them.
 
-There a pool of threads calls ``mj_step``, which releases the interpreter lock, and the state carries both: whole
-episodes then equal v5's to the last digit.
+For these tasks a pool of threads calls ``mj_step``, which releases the interpreter lock, and the state holds both:
+whole episodes then equal v5's to the last digit.
 
-All processors that this process may use are used, whatever torch's own number of threads; ``taskset`` limits both.
+The pool uses all processors that this process may use, whatever torch's number of threads; ``taskset`` limits both.
 """
 
 from __future__ import annotations
@@ -37,19 +37,20 @@ from mujoco.rollout import Rollout
 from torch import Tensor
 
 from hyperrl.envs.errors import InputError
-from hyperrl.envs.family import Parameter, Values
+from hyperrl.envs.parameter import Parameter, Values
 
 Edit = Callable[[mujoco.MjModel, float], None]
-"""Put one parameter's value in a model that holds the nominal one."""
+"""Set one parameter's value in a model that holds the nominal value."""
 
-MODELS = 4096  # compiled models that one simulation keeps, 10 to 40 kB each
-FEW = 8  # copies; below, handing them to threads costs more than it saves
+MODELS = 4096  # compiled models kept by one simulation, 10 to 40 kB each
+FEW = 8  # copies; with fewer, threads cost more time than they save
 
 _CONTROL = int(mujoco.mjtState.mjSTATE_CTRL)
 _KEPT = int(mujoco.mjtState.mjSTATE_QPOS | mujoco.mjtState.mjSTATE_QVEL | mujoco.mjtState.mjSTATE_WARMSTART)
 _GIVEN = _KEPT | _CONTROL
 
-# The threads serve one batch at a time. No thread survives a fork: they are dropped before it, and started when needed.
+# The threads step one batch at a time. Threads do not survive a fork: they are stopped before it, and started when
+# needed.
 _one_batch = threading.Lock()
 _rollouts = cache(lambda threads: Rollout(nthread=threads))
 _executors = cache(lambda threads: ThreadPoolExecutor(threads))
@@ -66,7 +67,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -88,7 +89,7 @@ def _gear(model: mujoco.MjModel, value: float) -> None:
 
 
 def _friction(model: mujoco.MjModel, value: float) -> None:
-    # of two geoms in contact the larger friction counts, so that scaling all of them scales every contact's
+    # MuJoCo uses the larger friction of two geoms in contact: scaling all geoms scales every contact
     model.geom_friction[:, 0] *= value
 
 
@@ -104,7 +105,7 @@ EDITS: Mapping[str, Edit] = {
     "friction": _friction,
     "density": _density,
 }
-"""What the parameters of ``PARAMETERS`` change."""
+"""Edits of a model for the parameters of ``PARAMETERS``."""
 
 _SCALES = {
     "mass": "scale of every body's mass and inertia",
@@ -121,19 +122,6 @@ PARAMETERS: Mapping[str, Parameter] = {
 """The parameters that tasks have in common, by name."""
 
 
-TRAINING: Mapping[str, Any] = {
-    "steps": 4_000_000,
-    "variants": 16,
-    "copies": 4,
-    "rollout": 64,
-    "minibatches": 8,
-    "learning_rate": 1e-4,
-    "gamma": 0.98,
-    "log_std": -0.7,
-}
-"""Settings found on the validation variants of a task that asks for a speed; the others start from them."""
-
-
 class _Scratch(NamedTuple):
     """One thread's ``MjData``, and views of the fields that are read in it."""
 
@@ -148,8 +136,8 @@ def _no_fields(data: mujoco.MjData) -> tuple[np.ndarray, ...]:
 class Simulation:
     """One of Gymnasium's MuJoCo environments, stepped in batch.
 
-    A state (X,) holds positions and velocities; where it is not for rollouts, also the solver's last solution (zeros at
-    first, one a velocity), and then the fields of ``MjData`` that were asked for.
+    A state (X,) holds positions and velocities. With ``fields``, it also holds the solver's last solution (zeros at
+    first, one entry for each velocity), and then these fields of ``MjData``.
     """
 
     def __init__(
@@ -165,10 +153,10 @@ class Simulation:
         Args:
             env_class: the environment, for drawing.
             asset: its XML file among Gymnasium's.
-            frame_skip: MuJoCo steps a step of the environment.
-            edits: parameter name -> what it changes. A family's other parameters leave the model alone.
-            fields: views of the fields that a state carries, in one dimension each; ``None`` for rollouts, where a
-                state is positions and velocities alone.
+            frame_skip: MuJoCo steps in one step of the environment.
+            edits: parameter name -> edit of the model. A family's other parameters do not change the model.
+            fields: views of the fields that a state holds, in one dimension each; ``None`` for rollouts, where a state
+                is positions and velocities only.
         """
         self.env_class, self.asset, self.frame_skip = env_class, asset, frame_skip
         self._edits, self._fields = edits, fields
@@ -176,7 +164,7 @@ class Simulation:
 
     def _compile(self, visual: bool) -> mujoco.MjModel:
         spec = mujoco.MjSpec.from_file(expand_model_path(self.asset))
-        # MuJoCo warns of this attribute at every compilation, on screen and in a file of the working folder
+        # MuJoCo warns about this attribute at every compilation, on screen and in a file of the working folder
         total_mass, spec.compiler.settotalmass = spec.compiler.settotalmass, -1
         if not visual:
             for geom in spec.geoms:
@@ -191,11 +179,11 @@ class Simulation:
 
     @cached_property
     def nominal(self) -> mujoco.MjModel:
-        """The compiled model of the original task, without what is only drawn."""
+        """The compiled model of the original task, without visual elements."""
         return self._compile(visual=False)
 
     def edited(self, model: mujoco.MjModel, parameters: Mapping[str, float]) -> mujoco.MjModel:
-        """A copy of a nominal model with the parameters put in."""
+        """A copy of a nominal model with the parameters applied."""
         model = copy.copy(model)
         for name, value in parameters.items():
             if name in self._edits:
@@ -220,7 +208,7 @@ class Simulation:
         return list(np.broadcast_to(each.reshape(table.shape[:2]), (T, E)).flat)
 
     def _new_scratch(self) -> _Scratch:
-        # all variants' models have the same sizes, so that any of them may use it
+        # all variants' models have the same sizes, so any of them may use this MjData
         data = mujoco.MjData(self.nominal)
         return _Scratch(data, self._fields(data) if self._fields else ())
 
@@ -230,13 +218,13 @@ class Simulation:
         return [self._new_scratch() for _ in range(processors())]
 
     def read(self, data: mujoco.MjData) -> np.ndarray:
-        """The state (X,) that a simulation in ``data``, such as the twin's, is in."""
+        """The state (X,) of the simulation in ``data``, such as the twin's."""
         if self._fields is None:
             return np.concatenate((data.qpos, data.qvel))
         return np.concatenate((data.qpos, data.qvel, data.qacc_warmstart, *self._fields(data)))
 
     def advance(self, state: Tensor, action: Tensor, p: Values) -> Tensor:
-        """The state (T, E, X) float64 that an action (T, E, A) leads to after ``frame_skip`` steps of MuJoCo."""
+        """The state (T, E, X) float64 after ``frame_skip`` steps of MuJoCo with an action (T, E, A)."""
         T, E, X = state.shape
         models = self._models(p, T, E)
         before = state.reshape(T * E, X).cpu().numpy()
@@ -249,7 +237,7 @@ class Simulation:
         """All copies in one call: states (N, X), controls (N, A) -> states (N, X)."""
         copies, skip = len(models), self.frame_skip
         threads = len(self._scratch) if copies >= FEW else 0
-        # MuJoCo's own state starts with the time, on which nothing depends
+        # MuJoCo's state starts with the time, on which nothing depends
         start = np.concatenate((np.zeros((copies, 1)), before), axis=1)
         states = np.empty((copies, skip, start.shape[1]))
         data = [scratch.data for scratch in self._scratch[: max(threads, 1)]]
@@ -268,7 +256,7 @@ class Simulation:
         return states[:, -1, 1:].copy()
 
     def _step(self, models: list[mujoco.MjModel], before: np.ndarray, control: np.ndarray) -> np.ndarray:
-        """As ``_roll``, with what a rollout does not return."""
+        """As ``_roll``, with the solver's solution and the fields."""
         after = np.empty_like(before)
         motion = self.nominal.nq + 2 * self.nominal.nv
         start = np.concatenate((before[:, :motion], control), axis=1)
@@ -284,7 +272,7 @@ class Simulation:
         if len(models) < FEW:
             work(slice(None))
         else:
-            # more chunks than threads, since copies in contact take longer
+            # more chunks than threads, because copies in contact take longer
             ends = np.linspace(0, len(models), 4 * threads + 1).astype(int)
             list(_executors(threads).map(work, starmap(slice, pairwise(ends))))
         return after
@@ -303,10 +291,10 @@ class Simulation:
                 np.concatenate(fields, out=answer[motion:])
 
     def twin(self, render_mode: str | None = None, **parameters: float) -> MujocoEnv:
-        """Gymnasium's environment with the parameters put in its model.
+        """Gymnasium's environment with the parameters applied to its model.
 
         Raises:
-            InputError: frames or a window are asked for, and this machine cannot draw any.
+            InputError: the render mode asks for frames or a window, and this machine cannot draw.
         """
         screen = sys.platform != "linux" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
         if render_mode == "human" and not screen:
@@ -321,7 +309,7 @@ class Simulation:
             return model, mujoco.MjData(model)
 
         env_class = type(self.env_class.__name__, (self.env_class,), {"_initialize_simulation": initialise})
-        # by default Gymnasium's camera stands still, and what runs leaves the picture
+        # Gymnasium's default camera stands still, and a running body leaves the picture
         follows = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, "track") >= 0
         env = env_class(render_mode=render_mode, **({"camera_name": "track"} if follows else {}))
         if render_mode == "rgb_array":
@@ -331,7 +319,7 @@ class Simulation:
 
 def _require_frames(env: MujocoEnv) -> None:
     try:
-        # where a camera looks is settled by the first frame
+        # the first frame fixes where the camera looks
         env.set_state(env.init_qpos, env.init_qvel)
         env.render()
     except Exception as error:
@@ -344,7 +332,7 @@ def _require_frames(env: MujocoEnv) -> None:
 
 
 def show(twin: Any, state: np.ndarray, action: Any) -> None:
-    """Put positions and velocities of the state (X,) in the twin."""
+    """Set positions and velocities of the state (X,) in the twin."""
     nq, nv = twin.model.nq, twin.model.nv
     twin.set_state(state[:nq], state[nq : nq + nv])
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
 
-from hyperrl.envs.errors import InputError
-from hyperrl.envs.family import Family, Values
-
-if TYPE_CHECKING:
-    from hyperrl.envs.vector import PhysicsVectorEnv
+from hyperrl.envs.errors import InputError, one_line
+from hyperrl.envs.family import Family
+from hyperrl.envs.parameter import Values
+from hyperrl.envs.single import SingleEnv
+from hyperrl.envs.vector import VariantVectorEnv
 
 
 def _identity(state: Tensor, p: Values) -> Tensor:
@@ -35,7 +35,7 @@ class PhysicsFamily(Family):
     """
 
     draws: int
-    """How many uniform draws in [0, 1) one start takes."""
+    """Number of uniform draws in [0, 1) for one start."""
     start: Callable[[Tensor, Values], Tensor]
     """(draws (T, E, draws), p) -> state (T, E, X)."""
     step: Callable[[Tensor, Tensor, Values], tuple[Tensor, Tensor, Tensor]]
@@ -43,15 +43,15 @@ class PhysicsFamily(Family):
     observe: Callable[[Tensor, Values], Tensor] = _identity
     """(state (T, E, X), p) -> observation (T, E, O)."""
     judged_start: Callable[[Tensor, Values], Tensor] | None = None
-    """As ``start``, where episodes are judged from other starts than are trained from: those of a paired reset, and
-    of the single environment. ``None`` where they are the same."""
+    """As ``start``, for evaluation: used by a paired reset and by the single environment. ``None`` if evaluation
+    episodes start as in training."""
     simulated: bool = False
-    """Whether the functions hand over to a simulator of another library: state and parameters are then float64, and
-    every call passes through the host."""
+    """Whether the functions call a simulator of another library: state and parameters are then float64, and every call
+    copies to the host."""
     twin: Callable[..., Any] | None = None
     """``twin(render_mode=None, **parameters)``: Gymnasium's own environment with the parameters applied."""
     show: Callable[[Any, np.ndarray, Any], None] = _set_state
-    """(twin, state (X,), action): put the state in the twin, so that its renderer draws it."""
+    """(twin, state (X,), action): set the twin's state, so that its renderer draws it."""
 
     @property
     def drawn(self) -> bool:
@@ -66,66 +66,300 @@ class PhysicsFamily(Family):
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
     ) -> PhysicsVectorEnv:
-        """One batched call a step serves every variant and copy."""
-        from hyperrl.envs.vector import PhysicsVectorEnv
-
+        """One batched call for each step of all variants and copies."""
         return PhysicsVectorEnv(self, variants_TP, copies, device, dtype, seed)
 
     def single(self, render_mode: str | None = None, **parameters: float) -> gymnasium.Env:
-        """The same functions in float64, drawn by the twin."""
-        from hyperrl.envs.single import VariantEnv
-
+        """One variant with the same functions in float64, drawn by the twin."""
         return VariantEnv(self, render_mode, **parameters)
 
     def variant_action_space(self, variant: Mapping[str, float]) -> gymnasium.spaces.Box | gymnasium.spaces.Discrete:
-        """The twin's action space, or the family's where there is no twin, or where one takes long to make."""
+        """The twin's action space; the family's if there is no twin, or if the family is simulated."""
         return self.action_space if self.twin is None or self.simulated else self.twin(**variant).action_space
 
     def check(self) -> None:
-        """Try the spaces and the physics: start, observe and step a few copies once.
+        """Test the spaces and the physics: start, observe and step a few copies once.
 
         Raises:
-            InputError: a space is of another kind, or a function raises, or answers in another shape or dtype
-                than it must.
+            InputError: a space is of another kind, or a function raises or returns a wrong shape or dtype.
         """
         super().check()
-        space, dtype = self.action_space, torch.float64 if self.simulated else torch.float32
-        # T and E equal no other size, so that a wrong broadcast cannot pass for a right one
-        T, E = sorted(set(range(2, 7)) - {self.draws, *self.observation_space.shape, *(space.shape or ())})[:2]
-        p = self.values(torch.as_tensor(self.variants("train", T), dtype=dtype))
-        if isinstance(space, gymnasium.spaces.Discrete):
-            action = torch.arange(T * E).view(T, E) % int(space.n)
-        else:
-            low, high = (torch.as_tensor(end, dtype=dtype) for end in (space.low, space.high))
-            action = torch.zeros(T, E, *space.shape).clamp(low, high)
-
-        def call(name: str, function: Callable[..., Any], *given: Tensor) -> Any:
-            try:
-                return function(*given, p)
-            except Exception as error:
-                shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given)
-                raise InputError(
-                    f"family {self.name!r}: {name} raised {type(error).__name__}: {' '.join(str(error).split())}; "
-                    f"it got {shapes} and parameters {(T, 1)}, for T={T} variants and E={E} copies"
-                ) from None
-
-        def expect(what: str, got: Any, shape: tuple[int, ...], letters: str, dtype: torch.dtype) -> None:
-            if not isinstance(got, Tensor) or tuple(got.shape) != shape or got.dtype != dtype:
-                found = f"{tuple(got.shape)}, {got.dtype}" if isinstance(got, Tensor) else type(got).__name__
-                raise InputError(
-                    f"family {self.name!r}: {what} must be {letters} = {shape}, {dtype}, for T={T} variants and "
-                    f"E={E} copies; got {found}"
-                )
-
+        trial = _Trial(self)
+        T, E, dtype = trial.T, trial.E, trial.dtype
         draws = torch.rand((T, E, self.draws), dtype=dtype, generator=torch.Generator().manual_seed(0))
-        state = call("start", self.start, draws)
+        state = trial.call("start", self.start, draws)
         size = state.shape[-1] if isinstance(state, Tensor) and state.ndim else 1
-        expect("start's state", state, (T, E, size), "(T, E, X)", dtype)
+        trial.expect("start's state", state, (T, E, size), "(T, E, X)", dtype)
         shape = (T, E, *self.observation_space.shape)
-        expect("observe's observation", call("observe", self.observe, state), shape, "(T, E, O)", dtype)
-        answer = call("step", self.step, state, action)
+        trial.expect("observe's observation", trial.call("observe", self.observe, state), shape, "(T, E, O)", dtype)
+        answer = trial.call("step", self.step, state, trial.action())
         if not isinstance(answer, tuple | list) or len(answer) != 3:
             raise InputError(f"family {self.name!r}: step must return (next state, reward, terminated)")
-        expect("step's next state", answer[0], (T, E, size), "(T, E, X)", dtype)
-        expect("step's reward", answer[1], (T, E), "(T, E)", dtype)
-        expect("step's terminated", answer[2], (T, E), "(T, E)", torch.bool)
+        after, reward, terminated = answer
+        trial.expect("step's next state", after, (T, E, size), "(T, E, X)", dtype)
+        trial.expect("step's reward", reward, (T, E), "(T, E)", dtype)
+        trial.expect("step's terminated", terminated, (T, E), "(T, E)", torch.bool)
+
+
+class _Trial:
+    """Calls of a family's functions on T variants x E copies, with errors that name the shape and dtype required."""
+
+    def __init__(self, family: PhysicsFamily) -> None:
+        self.family = family
+        self.dtype = torch.float64 if family.simulated else torch.float32
+        # T and E differ from all other sizes, so that a wrong broadcast has a wrong shape
+        taken = {family.draws, *family.observation_space.shape, *(family.action_space.shape or ())}
+        self.T, self.E = sorted(set(range(2, 7)) - taken)[:2]
+        self.p = family.values(torch.as_tensor(family.variants("train", self.T), dtype=self.dtype))
+
+    def action(self) -> Tensor:
+        """Every discrete action in turn, or the middle of a Box."""
+        space, shape = self.family.action_space, (self.T, self.E)
+        if isinstance(space, gymnasium.spaces.Discrete):
+            return torch.arange(self.T * self.E).view(shape) % int(space.n)
+        low, high = (torch.as_tensor(end, dtype=self.dtype) for end in (space.low, space.high))
+        return torch.zeros(*shape, *space.shape).clamp(low, high)
+
+    def call(self, name: str, function: Callable[..., Any], *given: Tensor) -> Any:
+        """The result of a function.
+
+        Raises:
+            InputError: the function raises.
+        """
+        try:
+            return function(*given, self.p)
+        except Exception as error:
+            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given)
+            raise InputError(
+                f"family {self.family.name!r}: {name} raised {one_line(error)}; it got {shapes} and parameters "
+                f"{(self.T, 1)}, for T={self.T} variants and E={self.E} copies"
+            ) from None
+
+    def expect(self, what: str, got: Any, shape: tuple[int, ...], letters: str, dtype: torch.dtype) -> None:
+        """Require a shape and a dtype.
+
+        Raises:
+            InputError: the shape or dtype is another.
+        """
+        if not isinstance(got, Tensor) or tuple(got.shape) != shape or got.dtype != dtype:
+            found = f"{tuple(got.shape)}, {got.dtype}" if isinstance(got, Tensor) else type(got).__name__
+            raise InputError(
+                f"family {self.family.name!r}: {what} must be {letters} = {shape}, {dtype}, for T={self.T} variants "
+                f"and E={self.E} copies; got {found}"
+            )
+
+
+class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
+    """Variants of a ``PhysicsFamily`` on one device; nothing is copied to the host.
+
+    All starts come from one ``torch.Generator`` on the device, seeded by ``reset(seed=...)``. A simulated family
+    keeps its state and parameters in float64 whatever the dtype; observations and rewards have the dtype.
+    """
+
+    def __init__(
+        self,
+        family: PhysicsFamily,
+        variants_TP: np.ndarray,
+        copies: int = 1,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        seed: int = 0,
+    ) -> None:
+        """Set up the buffers; call ``reset`` before the first ``step``.
+
+        Args:
+            family: the task.
+            variants_TP: parameters in SI units, shape (T, P), T >= 1.
+            copies: E, copies of each variant, at least 1.
+            device: device of all tensors.
+            dtype: float32 or float64.
+            seed: seed of the starts.
+
+        Raises:
+            InputError: the shape of ``variants_TP`` or ``copies`` is out of range.
+        """
+        self._state_dtype = torch.float64 if family.simulated else dtype
+        super().__init__(family, variants_TP, copies, device, self._state_dtype)
+        self.dtype = dtype
+        self._generator = torch.Generator(self.device).manual_seed(seed)
+        self._values = family.values(self.variants_TP)
+        self._elapsed_TE = torch.zeros(self.num_variants, copies, dtype=torch.int64, device=self.device)
+        self._state_TEX = self._starts()
+
+    def _starts(self, paired: bool = False, judged: bool = False) -> Tensor:
+        variants = 1 if paired else self.num_variants
+        shape = (variants, self.copies, self.family.draws)
+        draws = torch.rand(shape, generator=self._generator, device=self.device, dtype=self._state_dtype)
+        start = self.family.judged_start if judged and self.family.judged_start else self.family.start
+        return start(draws.expand(self.num_variants, -1, -1), self._values)
+
+    def _observe(self, state_TEX: Tensor) -> Tensor:
+        return self.family.observe(state_TEX, self._values).reshape(self.num_envs, -1).to(self.dtype)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
+        """Start every copy anew and return observations (T * E, O)."""
+        if seed is not None:
+            self._generator.manual_seed(seed)
+        if self.family.drift:
+            self._restart_drift(self._drift_start_TP, torch.ones_like(self._drift_step_T, dtype=torch.bool))
+        paired = bool(options and options.get("paired"))
+        start_TEX = self._starts(paired, judged=paired or bool(options and options.get("judged")))
+        self._state_TEX.copy_(start_TEX)
+        self._elapsed_TE.zero_()
+        return self._observe(start_TEX), {}
+
+    def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+        """Take actions (T * E,) or (T * E, A); return observations, rewards, both ends and infos."""
+        action = actions.view(self.num_variants, self.copies, *actions.shape[1:])
+        # a step may answer with views of the state that it was given
+        state_TEX, reward_TE, terminated_TE = self.family.step(self._state_TEX.clone(), action, self._values)
+        self._drift(self._generator)
+        self._elapsed_TE.add_(1)
+        truncated_TE = self._elapsed_TE >= self.family.max_episode_steps
+        done_TE = terminated_TE | truncated_TE
+        after_TEX = torch.where(done_TE.unsqueeze(2), self._starts(), state_TEX)
+        self._state_TEX.copy_(after_TEX)
+        self._elapsed_TE.mul_(~done_TE)
+        info = {"final_obs": self._observe(state_TEX), "_final_obs": done_TE.flatten()}
+        return (
+            self._observe(after_TEX),
+            reward_TE.flatten().to(self.dtype),
+            terminated_TE.flatten(),
+            truncated_TE.flatten(),
+            info,
+        )
+
+    def replace(self, variants_TP: np.ndarray, replaced_T: np.ndarray) -> Tensor:
+        """Set new variants (T, P) where ``replaced_T`` (T,) is true, start those anew, and observe."""
+        mask_T = torch.as_tensor(replaced_T, device=self.device)
+        fresh_TP = torch.as_tensor(variants_TP, dtype=self._state_dtype, device=self.device)
+        self._restart_drift(fresh_TP, mask_T)
+        self._state_TEX.copy_(torch.where(mask_T.view(-1, 1, 1), self._starts(), self._state_TEX))
+        self._elapsed_TE.mul_(~mask_T.unsqueeze(1))
+        return self._observe(self._state_TEX.clone())
+
+    def change(self, variants_TP: Tensor) -> None:
+        """Change the parameters to (T, P); every copy continues from its state."""
+        self.variants_TP.copy_(variants_TP)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that the next step depends on."""
+        return {
+            "variants_TP": self.variants_TP.clone(),
+            "state_TEX": self._state_TEX.clone(),
+            "elapsed_TE": self._elapsed_TE.clone(),
+            "generator": self._generator.get_state(),
+            "drift_start_TP": self._drift_start_TP.clone(),
+            "drift_step_T": self._drift_step_T.clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> Tensor:
+        """Restore a ``state_dict``; return the observations (T * E, O)."""
+        self.variants_TP.copy_(state["variants_TP"])
+        self._state_TEX.copy_(state["state_TEX"])
+        self._elapsed_TE.copy_(state["elapsed_TE"])
+        self._drift_start_TP.copy_(state["drift_start_TP"])
+        self._drift_step_T.copy_(state["drift_step_T"])
+        self._generator.set_state(state["generator"].cpu())
+        return self._observe(self._state_TEX.clone())
+
+
+class VariantEnv(SingleEnv):
+    """A family's physics in float64 for one variant, with its parameters as keyword arguments.
+
+    ``reset(seed=...)`` draws the same start as Gymnasium's environment (MuJoCo's tasks: another start of the same
+    distribution), from ``judged_start`` if the family has one. ``render`` uses Gymnasium's renderer, with the variant's
+    parameters.
+    """
+
+    metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 30}  # noqa: RUF012  as Gymnasium declares it
+    family: PhysicsFamily
+
+    def __init__(self, family: PhysicsFamily, render_mode: str | None = None, **parameters: float) -> None:
+        """Set up one variant.
+
+        Args:
+            family: the family.
+            render_mode: ``None``, ``"human"`` or ``"rgb_array"``.
+            parameters: values in SI units; the others keep their defaults.
+
+        Raises:
+            InputError: as ``Family.variant``, or a render mode for a family without a renderer.
+        """
+        if family.twin is None:
+            self.metadata = {**self.metadata, "render_modes": []}
+            if render_mode:
+                raise InputError(f"render_mode={render_mode!r}: family {family.name!r} has no renderer; use None")
+        self.render_mode, self._twin = render_mode, None
+        self.observation_space, self.action_space = family.observation_space, family.action_space
+        self.state = np.zeros(0)
+        self._begin(family, parameters)
+        self._dress()
+
+    def _dress(self) -> None:
+        """Take spaces and renderer from a twin of the context."""
+        family = self.family
+        if family.twin is not None and (self.render_mode or not family.simulated):
+            self.close()
+            twin = family.twin(render_mode=self.render_mode, **self._context)
+            self.observation_space, self.action_space = twin.observation_space, twin.action_space
+            self.metadata = twin.metadata
+            self._twin = twin if self.render_mode else None
+
+    def set_context(self, context: Mapping[str, float]) -> None:
+        """Set the variant at once; drift continues from it.
+
+        Raises:
+            InputError: as ``Family.variant``, or the context is not a mapping.
+        """
+        super().set_context(context)
+        self._dress()
+
+    @property
+    def _values(self) -> dict[str, Tensor]:
+        return {name: torch.tensor([[value]], dtype=torch.float64) for name, value in self._context.items()}
+
+    def _observe(self, state: Tensor, action: Any) -> np.ndarray:
+        self.state = state[0, 0].numpy()
+        if self._twin is not None:
+            self.family.show(self._twin, self.state, action)
+            if self.render_mode == "human":
+                self._twin.render()
+        return self.family.observe(state, self._values)[0, 0].numpy().astype(self.observation_space.dtype)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        """Draw a start.
+
+        Raises:
+            InputError: there are options; none is supported.
+        """
+        if options:
+            raise InputError(f"options={options}: not supported; leave them out, and set parameters in the constructor")
+        super().reset(seed=seed)
+        self._restart()
+        draws = torch.as_tensor(self.np_random.random((1, 1, self.family.draws)))
+        start = self.family.judged_start or self.family.start
+        return self._observe(start(draws, self._values), None), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """Take one action.
+
+        Raises:
+            InputError: the action is not one of the discrete ones.
+        """
+        if isinstance(self.action_space, gymnasium.spaces.Discrete) and not self.action_space.contains(action):
+            raise InputError(f"action={action!r}: must be a whole number from 0 to {self.action_space.n - 1}")
+        state = torch.as_tensor(self.state, dtype=torch.float64).view(1, 1, -1)
+        action_11 = torch.as_tensor(np.asarray(action)).view(1, 1, *np.shape(action))
+        state, reward, terminated = self.family.step(state, action_11, self._values)
+        truncated = self._pass()
+        return self._observe(state, action), float(reward), bool(terminated), truncated, {}
+
+    def render(self) -> Any:
+        """Draw the current state with Gymnasium's renderer."""
+        return None if self._twin is None else self._twin.render()
+
+    def close(self) -> None:
+        """Close the renderer."""
+        if self._twin is not None:
+            self._twin.close()

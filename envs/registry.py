@@ -19,15 +19,16 @@ ENTRY_POINT_GROUP = "hyperrl.families"
 
 
 class Shipped(NamedTuple):
-    """A family of this package, said without importing its physics."""
+    """A family of this package, described without importing its physics."""
 
     env_id: str
-    """Of its single environment."""
+    """Id of its single environment."""
     max_episode_steps: int
     module: str
+    """Its file in ``hyperrl.envs.tasks``."""
     attribute: str = "family"
     extra: str = ""
-    """Of this package, that installs the simulator."""
+    """Extra of this package that installs the simulator."""
 
 
 _SHIPPED = {
@@ -77,14 +78,14 @@ def families() -> list[str]:
 
 
 def _others() -> dict[str, EntryPoint]:
-    """Entry points of other packages by name, with a warning of those whose name is taken."""
+    """Entry points of other packages by name, with a warning about those whose name is taken."""
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=ENTRY_POINT_GROUP):
         if point.name in _SHIPPED or found.setdefault(point.name, point).value != point.value:
             holder = found[point.name].value if point.name in found else "this package"
             warnings.warn(
-                f"family {point.name!r}: entry point {point.value!r} of another package is left out, since the name is "
-                f"that of {holder}; register it under another name",
+                f"family {point.name!r}: entry point {point.value!r} of another package is left out, because "
+                f"{holder} has that name; register it under another name",
                 stacklevel=3,
             )
     return found
@@ -96,7 +97,7 @@ def env_id(name: str) -> str:
 
 
 def extra(name: str) -> str:
-    """The extra of this package that installs a family's simulator, empty where none is needed."""
+    """The extra of this package that installs a family's simulator; empty if none is needed."""
     return _SHIPPED[name].extra if name in _SHIPPED else ""
 
 
@@ -104,8 +105,8 @@ def get(name: str) -> Family:
     """The registered family of that name.
 
     Raises:
-        InputError: no family has that name, its simulator is not installed, or what another package registered
-            under it is none.
+        InputError: no family has that name, its simulator is not installed, or another package registered
+            something under it that is not a family.
     """
     others = _others()
     if name in _SHIPPED:
@@ -119,7 +120,7 @@ def get(name: str) -> Family:
 
 def _import(name: str, shipped: Shipped) -> Family:
     try:
-        return getattr(import_module(f"hyperrl.envs.{shipped.module}"), shipped.attribute)
+        return getattr(import_module(f"hyperrl.envs.tasks.{shipped.module}"), shipped.attribute)
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         missing = not_installed(f"family {name!r}", error, shipped.extra)
         if missing is None:
@@ -128,12 +129,12 @@ def _import(name: str, shipped: Shipped) -> Family:
 
 
 def not_installed(what: str, error: BaseException, extra: str = "") -> InputError | None:
-    """The line that names the extra, where an import failed for want of a simulator; ``None`` for other errors.
+    """The error that names the extra, if an import failed because a simulator is missing; ``None`` for other errors.
 
     Args:
-        what: what cannot be had, such as ``"family 'hopper'"``.
-        error: what was raised.
-        extra: of this package, where it is known; else read from the modules that were missed.
+        what: what cannot be imported, such as ``"family 'hopper'"``.
+        error: the exception.
+        extra: extra of this package, if known; else derived from the missing modules.
     """
     cause: BaseException | None = error
     while cause is not None and not extra:
@@ -159,7 +160,7 @@ def _load(point: EntryPoint) -> Family:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{where} cannot be loaded: {reason}; mend or uninstall that package") from None
     if not isinstance(found, Family):
-        raise InputError(f"{where} is no hyperrl.envs.Family but a {type(found).__name__}; name the family there")
+        raise InputError(f"{where} is not a hyperrl.envs.Family but a {type(found).__name__}; name the family there")
     return found
 
 
@@ -171,7 +172,7 @@ def register_envs() -> None:
                 shipped.env_id,
                 entry_point="hyperrl.envs.single:make",
                 max_episode_steps=shipped.max_episode_steps,
-                # outermost, so that a context which is set on what gymnasium.make returns arrives
+                # outermost, so that a context set on the environment of gymnasium.make has an effect
                 additional_wrappers=(WrapperSpec("Settable", "hyperrl.envs.single:Settable", {}),),
                 kwargs={"family": name},
             )

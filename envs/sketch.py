@@ -1,4 +1,4 @@
-"""A renderer for tasks that Gymnasium does not draw: where something is, and where it should be, seen from above."""
+"""A renderer for tasks that Gymnasium does not draw: a position and its goal, seen from above."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DOT = 12  # pixels, radius of the dot and of the goal
 
 
 class Sketch(gymnasium.Env[Any, Any]):
-    """Draws ``state``: a red dot at its first two entries, the second 0 where there is one, and a green goal.
+    """Draws ``state``: a red dot at its first two entries (the second is 0 if there is one only), and a green goal.
 
     It only draws, as a family's ``twin``; the family's own functions start and step.
     """
@@ -34,15 +34,15 @@ class Sketch(gymnasium.Env[Any, Any]):
         Args:
             observation_space: of the family.
             action_space: of the family.
-            half: what is shown, from the middle to each side; what lies beyond is drawn at the side.
-            goal: where the goal is.
+            half: distance shown from the middle to each side; a dot beyond is drawn at the side.
+            goal: position of the goal.
             render_mode: ``None`` or ``"rgb_array"``.
 
         Raises:
             InputError: another render mode.
         """
         if render_mode not in (None, "rgb_array"):
-            raise InputError(f"render_mode={render_mode!r}: is not drawn; use 'rgb_array' or None")
+            raise InputError(f"render_mode={render_mode!r}: cannot be drawn; use 'rgb_array' or None")
         self.observation_space, self.action_space, self.render_mode = observation_space, action_space, render_mode
         self.state = np.zeros(2)
         self._half, self._goal = half, goal

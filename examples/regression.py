@@ -1,9 +1,9 @@
-"""A family of regression problems: the network that fits a task is written from the task's descriptor.
+"""A family of regression problems: a hypernetwork generates the network of a task from the task's descriptor.
 
-Each task is a spring let go: position y(t) = amplitude * exp(-damping t) * cos(2 pi frequency t), seen at a
-few noisy points. A hypernetwork reads (amplitude, frequency, damping) and writes a small network t -> y; the
-loss is the squared error + lambda * the squared norm of the generated weights. A plain network that ignores
-the descriptor is fitted to the same points. Both are judged on tasks that neither has seen.
+Each task is a released spring: position y(t) = amplitude * exp(-damping t) * cos(2 pi frequency t), known at a few
+noisy points. A hypernetwork reads (amplitude, frequency, damping) and writes a small network t -> y; the loss is the
+squared error + lambda * the squared norm of the generated weights. A plain network without the descriptor is fitted to
+the same points. Both are evaluated on held-out tasks.
 
     python examples/regression.py
 """
@@ -18,8 +18,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from hyperrl.agents.actor_critic import grouped_mlp
 from hyperrl.agents.hypernetwork import Hypernetwork
+from hyperrl.agents.networks import grouped_mlp
 from hyperrl.agents.spec import orthogonal_layers
 
 LOW, HIGH = torch.tensor([0.5, 0.3, 0.0]), torch.tensor([1.5, 1.0, 1.0])  # m, Hz, 1/s
@@ -33,7 +33,7 @@ def position(context_TC: Tensor, t_TN: Tensor) -> Tensor:
 
 
 def predict(layers: list[Tensor], t_TN: Tensor) -> Tensor:
-    """Positions (T, N) that T networks answer."""
+    """Positions (T, N), the outputs of T networks."""
     return grouped_mlp(layers, (2 * t_TN / SECONDS - 1).unsqueeze(2), "tanh").squeeze(2)
 
 
@@ -77,7 +77,7 @@ def main(steps: int = 1000, tasks: int = 256, seed: int = 0, figure: str = "runs
             "plain network": predict([layer.expand(tasks, *layer.shape) for layer in plain], grid_TN),
         }
     errors = {name: (answer - truth_TN).square().mean().item() for name, answer in answers.items()}
-    print(f"fitted on {tasks} tasks x {POINTS} points, judged on {tasks} held-out tasks")
+    print(f"fitted on {tasks} tasks x {POINTS} points, evaluated on {tasks} held-out tasks")
     print(f"{'':16}mean squared error (m^2)")
     for name, error in errors.items():
         print(f"{name:16}{error:.5f}")
@@ -86,7 +86,7 @@ def main(steps: int = 1000, tasks: int = 256, seed: int = 0, figure: str = "runs
 
 
 def draw(figure: str, context_TC: Tensor, t_N: Tensor, lines: dict[str, Tensor], errors: dict[str, float]) -> None:
-    """Four held-out tasks: the truth, and what each network answers."""
+    """Draw four held-out tasks: the true positions, and each network's outputs."""
     styles = ({"color": "0.75", "linewidth": 6}, {"color": "C0"}, {"color": "C1", "linestyle": "--"})
     fig = Figure(figsize=(13, 3.5), layout="constrained")
     axes = fig.subplots(1, 4, sharex=True, sharey=True)
@@ -99,7 +99,7 @@ def draw(figure: str, context_TC: Tensor, t_N: Tensor, lines: dict[str, Tensor],
         ax.set_xlabel("time (s)")
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("position (m)")
-    fig.suptitle("Springs never seen: networks written from (amplitude, frequency, damping) alone")
+    fig.suptitle("Held-out springs: networks generated from (amplitude, frequency, damping)")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     Path(figure).parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(figure, dpi=120)
@@ -107,7 +107,7 @@ def draw(figure: str, context_TC: Tensor, t_N: Tensor, lines: dict[str, Tensor],
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)  # networks this small only lose by sharing work
+    torch.set_num_threads(1)  # networks this small are slower on several threads
     parser = argparse.ArgumentParser(description="A hypernetwork on a family of regression problems.")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)

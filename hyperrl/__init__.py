@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import hyperrl.envs  # noqa: F401  registers the single environments
 
 if TYPE_CHECKING:
-    from hyperrl.run import Run as load
-    from hyperrl.training import train
+    from hyperrl.api import Run as load
+    from hyperrl.api import train
 
 __all__ = ["load", "train"]
 __version__ = version("hyperrl")
@@ -21,11 +21,11 @@ __version__ = version("hyperrl")
 
 def __getattr__(name: str) -> Any:
     if name == "train":
-        from hyperrl.training import train
+        from hyperrl.api import train
 
         return train
     if name == "load":
-        from hyperrl.run import Run
+        from hyperrl.api import Run
 
         return Run
     raise AttributeError(f"module 'hyperrl' has no attribute {name!r}")

@@ -1,11 +1,17 @@
-"""From what a user types to a family."""
+"""From what a user types to a family, and the tuned settings of one."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import sys
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from hyperrl.envs import Family, InputError, registry
 from hyperrl.envs.errors import one_line
@@ -54,3 +60,40 @@ def resolve(reference: str) -> Family:
 def _not_loaded(reference: str, error: BaseException, remedy: str) -> InputError:
     what = f"family {reference!r}"
     return registry.not_installed(what, error) or InputError(f"{what}: {one_line(error)}; {remedy}")
+
+
+class Tuned(NamedTuple):
+    """Settings that a family learns well with."""
+
+    training: Mapping[str, Any]
+    """Of the meta-loop: fields of ``Config``."""
+    expert: Mapping[str, Any]
+    """Of Stable-Baselines3's PPO on one variant alone."""
+
+
+NONE = Tuned(training=MappingProxyType({}), expert=MappingProxyType({}))
+
+
+def tuned(family: Family) -> Tuned:
+    """The tuned settings of a family: its own where it carries any, else those in ``settings/NAME.toml``.
+
+    NAME is the family's name, or that of the shipped family which it was made from. Where there is no such file there
+    are none.
+    """
+    shipped = _shipped(family.name) or _shipped(family.origin) or NONE
+    return Tuned(family.training or shipped.training, family.expert or shipped.expert)
+
+
+@cache
+def _shipped(name: str) -> Tuned | None:
+    """What ``settings/NAME.toml`` holds: two tables, on top of those of the family that it is ``like``."""
+    path = files("hyperrl") / "settings" / f"{name}.toml"
+    if not (name.isidentifier() and path.is_file()):
+        return None
+    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    base = (_shipped(content["like"]) if "like" in content else None) or NONE
+
+    def table(key: str) -> Mapping[str, Any]:
+        return MappingProxyType({**getattr(base, key), **content.get(key, {})})
+
+    return Tuned(training=table("training"), expert=table("expert"))

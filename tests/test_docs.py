@@ -1,6 +1,7 @@
 """The documentation is true: its Python runs, its commands parse, its files and numbers are the code's."""
 
 import importlib
+import os
 import re
 import shlex
 import shutil
@@ -13,20 +14,23 @@ import pytest
 from PIL import Image
 
 import hyperrl
-from hyperrl.cli import _build_parser
+from hyperrl.cli import build_parser
 from hyperrl.config import Config
 from hyperrl.envs import InputError, registry
 from hyperrl.envs.audit import audit
-from hyperrl.episodes import episode_returns, random_actions
-from hyperrl.families import resolve
+from hyperrl.families import resolve, tuned
+from hyperrl.play.actors import random_actions
+from hyperrl.play.episodes import play
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("envs", "agents", "hyperrl")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "runs" / "README.md"]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
 FAMILY_PAGES = ROOT / "docs" / "families"
-NOT_HERE = {"tank.py", "train.py"}
-"""The reader's own file, and the module of the first sketch that docs/architecture.md says is not there."""
+NOT_HERE = {"tank.py", "my_family.py"}
+"""The reader's own files."""
+LONG_LINES = {"adaptation.md", "results.md"}
+"""Pages in which lines of prose may be longer than elsewhere."""
 
 
 def relative(path):
@@ -71,7 +75,7 @@ def test_own_family_trains(tank, tmp_path):
     run = hyperrl.train(str(tank), run=tmp_path / "run", device="cpu", quiet=True, **short)
     family = run.family
     table_TP = family.variants("interpolation", 16)
-    random, _ = episode_returns(family, table_TP, random_actions(family), 10)
+    random = play(family, table_TP, random_actions(family), 10).returns_TE
     returns = run.evaluate("interpolation").means_T
     # a random policy gets -62, the best controller -1.3; after the family's own number of steps it is -1.7
     assert returns.mean() > random.mean() / 3
@@ -114,7 +118,7 @@ def test_the_single_environments_that_are_named_are_registered():
 
 
 def command_names():
-    (choices,) = [action.choices for action in _build_parser()._actions if action.choices]
+    (choices,) = [action.choices for action in build_parser()._actions if action.choices]
     return set(choices)
 
 
@@ -125,11 +129,19 @@ def test_commands_parse(page):
         if len(words) == 1:  # a command spoken of by its name
             assert words[0] in command_names()
         else:
-            _build_parser().parse_args(words)
+            build_parser().parse_args(words)
 
 
 def test_readme_shows_every_command():
     assert {shlex.split(command)[1] for command in commands(ROOT / "README.md")} == command_names()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in LONG_LINES], ids=relative)
+def test_lines_of_prose_have_at_most_120_characters(page):
+    """Rows of tables, code and addresses are as long as they must be."""
+    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    long = [line for line in text.splitlines() if len(line) > 120 and line[:1] != "|" and "://" not in line]
+    assert long == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
@@ -149,15 +161,24 @@ def test_files_that_are_named_exist(page):
 
 
 def test_architecture_lists_every_file_of_the_rooms():
+    """In folders, by two spaces a level; a folder's own __init__.py is not listed, a room's is."""
     (listing,) = [block for block in blocks(ROOT / "docs" / "architecture.md", "") if block.startswith("envs/\n")]
-    listed, room = {name: [] for name in ROOMS}, ""
+    listed, folders = [], []
     for line in listing.splitlines():
-        if line.endswith("/"):
-            room = line[:-1]
+        name = line.split()[0]
+        del folders[(len(line) - len(line.lstrip())) // 2 :]
+        if name.endswith("/"):
+            folders.append(name)
         else:
-            listed[room].append(line.split()[0])
-    files = {room: sorted(path.name for path in (ROOT / room).glob("*.py")) for room in ROOMS}
-    assert {room: sorted(names) for room, names in listed.items()} == files
+            listed.append("".join([*folders, name]))
+    files = [
+        path.relative_to(ROOT)
+        for room in ROOMS
+        for parent, _, names in os.walk(ROOT / room, followlinks=False)
+        for path in (Path(parent) / name for name in names if name.endswith(".py"))
+    ]
+    rooms_and_files = [str(path) for path in files if path.name != "__init__.py" or len(path.parts) == 2]
+    assert sorted(listed) == sorted(rooms_and_files)
 
 
 def family_page(name, heading=""):
@@ -242,7 +263,7 @@ def test_families_are_as_documented(name):
 def test_settings_are_as_documented(name):
     defaults = asdict(Config(""))
     shown = {row[0].strip("`"): row[1:] for row in cells(family_page(name, "Settings"))}
-    given = {key: value for key, value in registry.get(name).training.items() if value != defaults[key]}
+    given = {key: value for key, value in tuned(registry.get(name)).training.items() if value != defaults[key]}
     assert shown.keys() == given.keys(), "written anew by python benchmarks/family_pages.py"
     for key, value in given.items():
         for text, number in zip(shown[key], (value, defaults[key]), strict=True):

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import vector_to_parameters
 
 from hyperrl.agents import AgentSpec
-from hyperrl.agents.hyper import HyperAgent
+from hyperrl.agents.arms.hyper import HyperAgent
 from hyperrl.agents.hypernetwork import Hypernetwork
 from hyperrl.agents.spec import orthogonal_layers, policy_layers, value_layers
 
@@ -52,7 +52,7 @@ def test_policies_at_initialisation_equal_an_orthogonally_initialised_network(hi
     agent = HyperAgent(spec).double()
     context_TC, obs_TNO = 10 * torch.randn(5, 4).double(), torch.randn(5, 11, 6).double()
     weights_TD = agent.generate(context_TC)
-    distribution, value_TN = agent(weights_TD, obs_TNO)
+    distribution, value_TN, _ = agent(weights_TD, obs_TNO, agent.begin(5, 11))
 
     policy = plain_network([6, *hidden, 3], activation).double()
     value = plain_network([6, *hidden, 1], activation).double()
@@ -105,7 +105,7 @@ def test_gradients_reach_trunk_and_head_of_both_generators_after_one_step():
     optimiser = torch.optim.Adam(agent.parameters(), lr=1e-2)
     context_TC, obs_TNO, action_TN = torch.randn(5, 4), torch.randn(5, 7, 6), torch.randint(3, (5, 7))
     for step in range(2):
-        distribution, value_TN = agent(agent.generate(context_TC), obs_TNO)
+        distribution, value_TN, _ = agent(agent.generate(context_TC), obs_TNO, agent.begin(5, 7))
         optimiser.zero_grad()
         (-distribution.log_prob(action_TN).mean() + (value_TN - context_TC[:, :1]).square().mean()).backward()
         for generator in (agent.policy, agent.value):
@@ -121,7 +121,7 @@ def test_gradients_reach_trunk_and_head_of_both_generators_after_one_step():
 
 def test_no_gradient_flows_between_the_two_generators():
     agent = HyperAgent(AgentSpec(6, 3, True, context=4, hidden=(8,)))
-    _, value_TN = agent(agent.generate(torch.randn(5, 4)), torch.randn(5, 7, 6))
+    _, value_TN, _ = agent(agent.generate(torch.randn(5, 4)), torch.randn(5, 7, 6), agent.begin(5, 7))
     value_TN.sum().backward()
     assert agent.value.head.bias.grad.any()
     assert not agent.policy.head.bias.grad.any()

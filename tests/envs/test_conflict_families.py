@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperrl.envs import InputError, PhysicsVectorEnv, registry
-from hyperrl.envs.ode import evaluation_grid
+from hyperrl.envs.tasks.ode import evaluation_grid
 
 ODE1, ODE2, POINT = (registry.get(name) for name in ("ode1", "ode2", "point"))
 CARTPOLE, PENDULUM = registry.get("cartpole_continuous"), registry.get("pendulum_signed")
@@ -279,7 +279,7 @@ def test_frames_show_the_state_and_the_goal(family, state, goal):
     first = env.render()
     env.step(np.array([1.0, 1.0], dtype=np.float32))
     assert (env.render() != first).any()
-    with pytest.raises(InputError, match="render_mode='human': is not drawn; use 'rgb_array' or None"):
+    with pytest.raises(InputError, match="render_mode='human': cannot be drawn; use 'rgb_array' or None"):
         gymnasium.make(family.env_id, render_mode="human")
 
 

@@ -243,9 +243,9 @@ def test_mistakes_are_named():
     ("function", "message"),
     [
         (lambda start: start, r"raised TypeError: .*; a Schedule's function takes \(start \(T,\), step \(T,\)\)"),
-        (lambda start, step: 1.0, r"must answer with a tensor \(T,\) = \(500,\); got float"),
-        (lambda start, step: start[:1], r"must answer with a tensor \(T,\) = \(500,\); got \(1,\)"),
-        (lambda start, step: start[:, None] * step, r"must answer with .*; got \(500, 500\)"),
+        (lambda start, step: 1.0, r"must return a tensor \(T,\) = \(500,\); got float"),
+        (lambda start, step: start[:1], r"must return a tensor \(T,\) = \(500,\); got \(1,\)"),
+        (lambda start, step: start[:, None] * step, r"must return .*; got \(500, 500\)"),
     ],
 )
 def test_a_schedule_that_cannot_be_followed_fails_the_check(function, message):

@@ -29,9 +29,10 @@ from hyperrl.envs import (
     VariantVectorEnv,
     registry,
 )
-from hyperrl.envs.family import SPLITS
 from hyperrl.envs.gymnasium_env import GymnasiumVectorEnv
-from hyperrl.episodes import episode_returns
+from hyperrl.envs.splits import SPLITS
+from hyperrl.play import episodes
+from hyperrl.play.actors import Act
 
 LANDER, WALKER = registry.get("lunar_lander"), registry.get("bipedal_walker")
 WINDY, THROTTLED = registry.get("lunar_lander_wind"), registry.get("lunar_lander_continuous")
@@ -132,8 +133,9 @@ def assert_same(left, right):
 def assert_steps_like(vector, plain, family, steps, rng, seed=5, dtype=np.float32):
     """Step by step, restarts included, against one plain environment a row; the number of episodes that ended."""
     obs, info = vector.reset(seed=seed, options={"paired": True})
+    seeds = [int(one) for one in np.random.SeedSequence(seed).generate_state(vector.copies) >> 1]
     assert info == {}
-    want = np.stack([env.reset(seed=seed + row % vector.copies)[0] for row, env in enumerate(plain)])
+    want = np.stack([env.reset(seed=seeds[row % vector.copies])[0] for row, env in enumerate(plain)])
     np.testing.assert_array_equal(obs, want.astype(dtype))
     ends = 0
     for _ in range(steps):
@@ -216,12 +218,12 @@ def test_async_equals_sync():
 def test_judging_starts_no_process():
     family = dataclasses.replace(LANDER, vectorization="async", max_episode_steps=3)
     assert LANDER.in_process() is LANDER
-    returns_TE, lengths_TE = episode_returns(family, family.variants("train", 2), lambda obs: obs[:, 0].long(), 3)
-    assert (lengths_TE == 3).all()
+    actor = Act(lambda obs: obs[:, 0].long())
+    played = episodes.play(family, family.variants("train", 2), actor, 3)
+    assert (played.lengths_TE == 3).all()
     sync = dataclasses.replace(family, vectorization="sync")
-    np.testing.assert_array_equal(
-        returns_TE, episode_returns(sync, family.variants("train", 2), lambda obs: obs[:, 0].long(), 3)[0]
-    )
+    in_sync = episodes.play(sync, family.variants("train", 2), actor, 3)
+    np.testing.assert_array_equal(played.returns_TE, in_sync.returns_TE)
 
 
 def test_answers_are_torch_and_are_not_overwritten():
@@ -389,7 +391,7 @@ def test_the_documented_examples_run():
 
 def test_families_pickle():
     again = pickle.loads(pickle.dumps(WINDY))
-    assert (again.names, again.held_out, again.training) == (WINDY.names, WINDY.held_out, WINDY.training)
+    assert (again.names, again.held_out, again.origin) == (WINDY.names, WINDY.held_out, WINDY.name)
     assert again.arguments == WINDY.arguments
 
 
@@ -511,7 +513,7 @@ def test_distractors_are_never_applied():
     family = cartpole(parameters=(MASS, noise))
     actions = np.random.default_rng(0).integers(2, size=40)
     assert alike(roll(family.single(noise=1.0), actions), roll(family.single(), actions))
-    with pytest.raises(InputError, match=r"`apply` has 'noise', which is no parameter or a distractor; take it out"):
+    with pytest.raises(InputError, match=r"`apply` has 'noise', which is no parameter, or a distractor; remove it"):
         cartpole(parameters=(MASS, noise), apply={"masscart": Attribute("masscart"), "noise": Attribute("noise")})
 
 
@@ -531,7 +533,7 @@ def test_a_family_is_read_from_its_environment():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"apply": {}}, "parameter 'masscart' is not in `apply`, so it would change nothing; say there how"),
+        ({"apply": {}}, "parameter 'masscart' is not in `apply`, so it would change nothing; add it there"),
         ({"apply": {"masscart": 3.0}}, "`apply` of 'masscart' is 3.0; must be an Attribute, an Argument, a ModelField"),
         ({"apply": {"masscart": Attribute("masscart"), "mass": Attribute("mass")}}, "`apply` has 'mass', which is no"),
         ({"make": "CartPoll-v1"}, "its environment cannot be built with no arguments: NameNotFound"),
@@ -613,7 +615,7 @@ class Blank(CartPoleEnv):
 def test_an_argument_cannot_drift():
     from hyperrl.envs.drift import Walk
 
-    with pytest.raises(InputError, match="'gravity' cannot drift, since an Argument acts from the next reset on"):
+    with pytest.raises(InputError, match="'gravity' cannot drift, because an Argument acts from the next reset on"):
         dataclasses.replace(LANDER, apply={"gravity": Argument("gravity")}, drift={"gravity": Walk(0.1)})
     env = dataclasses.replace(LANDER, drift={"gravity": Walk(0.1)}).vector(LANDER.variants("train", 2), 2)
     env.reset(seed=0)
@@ -666,7 +668,7 @@ def test_frames_are_drawn(family, monkeypatch):
 def test_without_a_simulator_one_line_names_the_extra(name, simulator, make, monkeypatch):
     registry.get(name)
     for module in list(sys.modules):
-        if {simulator, simulator.lower()} & {*module.split(".")} or module == f"hyperrl.envs.{name}":
+        if {simulator, simulator.lower()} & {*module.split(".")} or module == f"hyperrl.envs.tasks.{name}":
             monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, simulator, None)
     said = rf"its simulator is not installed .*; pip install 'hyperrl\[{simulator.lower()}\]'$"

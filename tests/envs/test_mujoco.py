@@ -19,15 +19,15 @@ from gymnasium.utils.env_checker import check_env
 
 from hyperrl.envs import InputError, PhysicsVectorEnv, registry
 from hyperrl.envs import mujoco as ours
-from hyperrl.envs.ant import simulation as ant
 from hyperrl.envs.drift import Schedule
-from hyperrl.envs.half_cheetah import simulation as half_cheetah
-from hyperrl.envs.hopper import simulation as hopper
-from hyperrl.envs.inverted_double_pendulum import simulation as inverted_double_pendulum
-from hyperrl.envs.inverted_pendulum import simulation as inverted_pendulum
-from hyperrl.envs.reacher import simulation as reacher
-from hyperrl.envs.swimmer import simulation as swimmer
-from hyperrl.envs.walker2d import simulation as walker2d
+from hyperrl.envs.tasks.ant import simulation as ant
+from hyperrl.envs.tasks.half_cheetah import simulation as half_cheetah
+from hyperrl.envs.tasks.hopper import simulation as hopper
+from hyperrl.envs.tasks.inverted_double_pendulum import simulation as inverted_double_pendulum
+from hyperrl.envs.tasks.inverted_pendulum import simulation as inverted_pendulum
+from hyperrl.envs.tasks.reacher import simulation as reacher
+from hyperrl.envs.tasks.swimmer import simulation as swimmer
+from hyperrl.envs.tasks.walker2d import simulation as walker2d
 
 # family -> its simulation, and v5's environment
 TASKS = {

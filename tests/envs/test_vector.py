@@ -6,9 +6,10 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode
 
-from hyperrl.envs import InputError, PhysicsFamily, PhysicsVectorEnv, registry
+from hyperrl.envs import InputError, Parameter, PhysicsFamily, PhysicsVectorEnv, registry
 
 CARTPOLE = registry.get("cartpole")
 SHORT = dataclasses.replace(CARTPOLE, max_episode_steps=7)
@@ -258,3 +259,29 @@ def test_changed_parameters_act_from_the_state_that_is():
     env.change(torch.as_tensor(new))
     action = actions(env, 1, seed=1)[0]
     assert_same(env.step(action)[:4], other.step(action)[:4])
+
+
+def test_a_step_may_answer_with_views_of_the_state_that_it_was_given():
+    """What a step hands back by reference is not overwritten by the next start where the episode ends."""
+
+    def step(state, action, p):
+        return state, state[..., 0], state[..., 0] >= 0
+
+    family = PhysicsFamily(
+        "views",
+        (Parameter("gain", "1", 1.0, (0, 1), (0, 2)),),
+        Box(0, 1, (1,)),
+        Discrete(2),
+        max_episode_steps=3,
+        draws=1,
+        start=lambda draws, p: draws.clone(),
+        step=step,
+    )
+    env = family.vector(family.variants("train", 2), copies=3, seed=0)
+    obs, _ = env.reset(seed=0)
+    before = obs.clone()
+    after, reward, terminated, _, info = env.step(torch.zeros(6, dtype=torch.int64))
+    assert terminated.all()
+    torch.testing.assert_close(reward, before[:, 0])
+    torch.testing.assert_close(info["final_obs"], before)
+    assert (after != before).all()

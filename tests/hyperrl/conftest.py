@@ -8,7 +8,7 @@ import hyperrl
 from hyperrl.cli import main
 from hyperrl.config import Config
 from hyperrl.envs import Parameter, PhysicsFamily, registry
-from hyperrl.trainer import Trainer
+from hyperrl.training.trainer import Trainer
 
 TINY = {"variants": 4, "copies": 2, "rollout": 16, "steps": 4 * 2 * 16 * 6, "evaluations": 2, "device": "cpu"}
 

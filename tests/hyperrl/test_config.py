@@ -5,6 +5,7 @@ import pytest
 
 from hyperrl.config import Config
 from hyperrl.envs import InputError, registry
+from hyperrl.families import tuned
 
 
 @pytest.mark.parametrize(
@@ -48,4 +49,4 @@ def test_minibatches_are_even():
 
 @pytest.mark.parametrize("name", registry.families())
 def test_tuned_settings_are_settings(name):
-    Config(family=name).updated(registry.get(name).training)
+    Config(family=name).updated(tuned(registry.get(name)).training)

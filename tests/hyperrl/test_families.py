@@ -1,9 +1,16 @@
 """From what a user types to a family."""
 
+import dataclasses
+import tomllib
+from importlib.resources import files
+
 import pytest
 
-from hyperrl.envs import InputError
-from hyperrl.families import resolve
+from hyperrl.config import Config
+from hyperrl.envs import InputError, registry
+from hyperrl.envs.distractors import distractors
+from hyperrl.experts.settings import expert_settings
+from hyperrl.families import resolve, tuned
 
 DATACLASS = """
 from __future__ import annotations
@@ -27,3 +34,46 @@ def test_physics_that_cannot_work_is_named(own_family):
     own_family.write_text(own_family.read_text().replace(".unsqueeze(-1)", ""))
     with pytest.raises(InputError, match=r"^family 'plant': step raised RuntimeError: The size of tensor"):
         resolve(str(own_family))
+
+
+@pytest.mark.parametrize("name", registry.families())
+def test_every_shipped_family_has_settings_that_can_be_used_and_carries_none(name):
+    family = registry.get(name)
+    assert not family.training
+    assert not family.expert
+    assert tuned(family).training
+    assert Config(name).updated(tuned(family).training) != Config(name)
+    assert expert_settings(family) == {"n_envs": 1, **tuned(family).expert}
+
+
+def test_there_are_settings_of_shipped_families_only_and_their_keys_are_known():
+    folder = files("hyperrl") / "settings"
+    assert {path.name for path in folder.iterdir()} == {f"{name}.toml" for name in registry.families()}
+    for path in folder.iterdir():
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        assert content.keys() <= {"like", "training", "expert"}
+        assert content.get("like", "cartpole") in registry.families()
+
+
+def test_tuned_settings_of_a_shipped_family():
+    training, expert = tuned(registry.get("cartpole"))
+    assert training == {
+        "steps": 250_000,
+        "copies": 4,
+        "rollout": 64,
+        "gamma": 0.995,
+        "generator_hidden": [32],
+        "evaluations": 6,
+    }
+    assert expert["learning_rate"] == "lin_0.001"
+    assert tuned(registry.get("cartpole_drift")) == (training, expert), "like cartpole"
+    assert tuned(registry.get("hopper")).training["gamma"] == 0.99
+
+
+def test_own_settings_come_first_and_an_own_family_has_those_of_what_it_was_made_from():
+    cartpole = registry.get("cartpole")
+    mine = dataclasses.replace(cartpole, name="mine", training={"steps": 7})
+    assert tuned(mine) == ({"steps": 7}, tuned(cartpole).expert)
+    assert tuned(distractors(cartpole, 2)) == tuned(cartpole)
+    assert tuned(dataclasses.replace(cartpole, name="mine", origin="mine")) == ({}, {})
+    assert tuned(dataclasses.replace(cartpole, name="../cartpole", origin="my own")) == ({}, {})

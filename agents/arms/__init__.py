@@ -1,0 +1,1 @@
+"""Arms: one file for each agent under comparison."""

@@ -1,0 +1,57 @@
+"""The concat arm: one policy and one value network that read the context beside the observation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from hyperrl.agents.networks import action_distribution, shared_mlp
+from hyperrl.agents.spec import AgentSpec, policy_layers, value_layers
+from hyperrl.agents.target import OrdinaryAgent, TargetNetworks
+
+
+class ConcatAgent(OrdinaryAgent):
+    """Generates the context itself: D is C."""
+
+    def __init__(self, spec: AgentSpec, context: int | None = None) -> None:
+        super().__init__(spec)
+        inputs = spec.observation + (spec.context if context is None else context)
+        self.policy = nn.ParameterList(policy_layers(spec, inputs))
+        self.value = nn.ParameterList(value_layers(spec, inputs))
+
+    def generate(self, context_TC: Tensor) -> Tensor:
+        """Weights (T, C)."""
+        return context_TC
+
+    def forward(self, weights_TD: Tensor, obs_TNO: Tensor, state_TNH: Tensor) -> tuple[Distribution, Tensor, Tensor]:
+        """Distribution over actions, values (T, N) in units of return, and the unchanged state."""
+        context_TND = weights_TD.unsqueeze(1).expand(-1, obs_TNO.shape[1], -1)
+        x = torch.cat([self.normaliser(obs_TNO), context_TND], dim=2)
+        policy = list(self.policy)
+        log_std = None if self.spec.discrete else policy.pop()
+        output = shared_mlp(policy, x, self.spec.activation)
+        value_TN = shared_mlp(list(self.value), x, self.spec.activation).squeeze(2) * self.normaliser.value_scale
+        return action_distribution(self.spec, output, log_std), value_TN, state_TNH
+
+    @torch.no_grad()
+    def scale_values(self, factor: Tensor) -> None:
+        """Multiply the last layer of the value network."""
+        for layer in list(self.value)[-2:]:
+            layer.mul_(factor)
+
+    @property
+    def target(self) -> TargetNetworks:
+        """Networks of the same sizes that read the observation alone."""
+        return TargetNetworks(self.spec, self.normaliser)
+
+    def whole(self, weights_TD: Tensor) -> Tensor:
+        """All weights (T, W) of each variant's networks: the constant context becomes part of the first biases."""
+        policy, value = self._absorb(list(self.policy), weights_TD), self._absorb(list(self.value), weights_TD)
+        return self.target.join(policy, value)
+
+    def _absorb(self, layers: list[Tensor], context_TC: Tensor) -> list[Tensor]:
+        weight, bias, *rest = layers
+        obs, count = self.spec.observation, len(context_TC)
+        alike = [layer.expand(count, *layer.shape) for layer in (weight[:, :obs], *rest)]
+        return [alike[0], bias + context_TC @ weight[:, obs:].T, *alike[1:]]

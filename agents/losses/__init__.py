@@ -1,0 +1,1 @@
+"""Losses and estimates, as pure functions."""

@@ -1,0 +1,198 @@
+"""A parameter of a task: its ranges, and how its values are scaled and drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from keyword import iskeyword
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hyperrl.envs.errors import InputError, number
+
+Values = Mapping[str, Tensor]
+"""Parameter name -> tensor that broadcasts against (T, E)."""
+
+_RESERVED = ("self", "family", "render_mode", "id", "max_episode_steps", "disable_env_checker")
+"""Other keywords of ``single`` and ``gymnasium.make``, which no parameter may have as its name."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One physical or reward number of a task.
+
+    Raises:
+        InputError: the name cannot be a keyword argument; a range is not two numbers; ``bounds`` is not an interval;
+            the ranges are not nested as ``train`` within ``wide`` within ``bounds``; the default lies outside
+            ``bounds``; or ``gap`` or ``period`` do not fit ``train``.
+    """
+
+    name: str
+    """Keyword under which the parameter is set, a valid Python identifier."""
+    unit: str
+    """SI unit, or the task's unit if it has no SI unit."""
+    default: float
+    """Value of the original task."""
+    train: tuple[float, float]
+    """Training range, both ends included."""
+    wide: tuple[float, float]
+    """Wider range, from which the extrapolation split is drawn."""
+    bounds: str = "(-inf, inf)"
+    """Values for which the physics is defined, as an interval: ``"(0, 10]"`` leaves 0 out and 10 in."""
+    note: str = ""
+    """Description in a few words."""
+    gap: float = 0.0
+    """Values nearer to 0 than this are never drawn, and both signs are drawn equally often: ``train=(-3, 3)`` with
+    ``gap=1`` trains on -3 to -1 and on 1 to 3."""
+    period: float = 0.0
+    """One whole turn if the parameter is an angle, which is encoded as cosine and sine; else 0."""
+    distractor: bool = False
+    """Declared to have no effect. It has its default in the evaluation splits, and may train on one value."""
+
+    def __post_init__(self) -> None:
+        who, taken = f"parameter {self.name!r}", ", ".join(_RESERVED)
+        free = isinstance(self.name, str) and self.name.isidentifier() and not iskeyword(self.name)
+        if not free or self.name in _RESERVED:
+            raise InputError(f"{who}: the name must be a Python identifier, no keyword of Python, and none of {taken}")
+        for name in ("train", "wide"):
+            object.__setattr__(self, name, two_ends(f"{who}: {name}", getattr(self, name)))
+        for name in ("default", "gap", "period"):
+            object.__setattr__(self, name, number(f"{who}: {name}", getattr(self, name)))
+        try:
+            low, high = self.limits
+        except (AttributeError, TypeError, ValueError):
+            low, high = math.nan, math.nan
+        if not low < high or self.bounds[0] not in "([" or self.bounds[-1] not in ")]":
+            raise InputError(f"{who}: bounds={self.bounds!r}: must be an interval, as in '(0, 10]'")
+        nested = low <= self.wide[0] <= self.train[0] <= self.train[1] <= self.wide[1] <= high
+        if not (nested and (self.train[0] < self.train[1] or self.distractor)):
+            raise InputError(
+                f"{who}: train {span(self.train)} must lie within wide {span(self.wide)}, "
+                f"and wide within {self.bounds}; mend the ranges"
+            )
+        for value in (self.default, *self.train, *self.wide):
+            if not self.admits(value):
+                raise InputError(f"{who}: {value:g} must be within {self.bounds}")
+        if self.gap and not (0 < self.gap <= -self.train[0] and self.gap <= self.train[1]):
+            raise InputError(
+                f"{who}: gap={self.gap:g} must be above 0, and leave values of both signs within train "
+                f"{span(self.train)}; mend it"
+            )
+        if self.period and not self.train[1] - self.train[0] <= self.period < math.inf:
+            raise InputError(f"{who}: period={self.period:g} must be at least as long as train {span(self.train)}")
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Ends of ``bounds`` as numbers."""
+        low, high = self.bounds[1:-1].split(",")
+        return float(low), float(high)
+
+    def admits(self, value: float) -> bool:
+        """Whether the physics is defined for ``value``."""
+        low, high = self.limits
+        above = value > low if self.bounds[0] == "(" else value >= low
+        below = value < high if self.bounds[-1] == ")" else value <= high
+        return math.isfinite(value) and above and below
+
+    def features(self, value_T: Tensor) -> list[Tensor]:
+        """Encode values (T,) as one or more features (T,), each about [-1, 1] over the training range.
+
+        The first is (value - centre) / half-range. A range with both signs adds the sign; a range whose ends differ by
+        a factor of 10 or more adds the logarithm and the reciprocal, unless 0 is within ``bounds``. An angle gives its
+        cosine and sine instead, and a parameter that trains on one value gives the value.
+        """
+        low, high = self.train
+        if self.period:
+            turn_T = value_T * (2 * math.pi / self.period)
+            return [turn_T.cos(), turn_T.sin()]
+        if low == high:
+            return [value_T]
+        features = [_scale(value_T, low, high)]
+        if low < 0 < high:
+            features.append(torch.sign(value_T))
+        elif not self.admits(0.0) and low * high > 0 and max(low / high, high / low) >= 10:
+            features.append(_scale(value_T.abs().log(), math.log(abs(low)), math.log(abs(high))))
+            features.append(_scale(1 / value_T, 1 / low, 1 / high))
+        return features
+
+    def coordinate(self, value_T: Tensor) -> Tensor:
+        """Values (T,) as numbers within [-1, 1] over the training range, or as angles in radians; see ``decode``."""
+        return value_T * (2 * math.pi / self.period) if self.period else _scale(value_T, *self.train)
+
+    @property
+    def unit_coordinate(self) -> float:
+        """Size of one unit of the coordinate, in units of the parameter."""
+        return self.period / (2 * math.pi) if self.period else (self.train[1] - self.train[0]) / 2
+
+    def decode(self, coordinate_T: Tensor) -> Tensor:
+        """Coordinates (T,) as values (T,): angles within the turn that begins at ``train``, others within ``wide``.
+
+        Values within the gap are moved to its nearer end.
+        """
+        low, high = self.train
+        if self.period:
+            return low + (coordinate_T * (self.period / (2 * math.pi)) - low) % self.period
+        value_T = ((low + high) / 2 + (high - low) / 2 * coordinate_T).clamp(*self.wide)
+        return (
+            torch.where(value_T < 0, value_T.clamp(max=-self.gap), value_T.clamp(min=self.gap)) if self.gap else value_T
+        )
+
+    def place(self, unit: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+        """Map uniform draws in [0, 1] to the range ``ends`` without the gap."""
+        low, high = ends
+        if not self.gap:
+            return between(low, high, unit)
+        negative, positive = between(low, -self.gap, 2 * unit), between(self.gap, high, 2 * unit - 1)
+        return np.where(unit < 0.5, negative, positive)
+
+    def turned(self, values: np.ndarray) -> np.ndarray:
+        """Angles within the turn that begins at ``train``; values within ``train`` and other parameters as given."""
+        low, high = self.train
+        if not self.period:
+            return values
+        return np.where((values >= low) & (values <= high), values, low + (values - low) % self.period)
+
+    def outside(self, values: np.ndarray) -> np.ndarray:
+        """Distance of values from the training range, in half-ranges; 0 inside, and for a distractor.
+
+        Values are compared with the ends themselves, so that each end, and each end of a gap, gives exactly 0. The
+        distance of an angle is the turn to the nearer end.
+        """
+        low, high = self.train
+        if self.distractor:
+            return np.zeros_like(values)
+        values = self.turned(values)
+        above = np.minimum(values - high, low + self.period - values) if self.period else values - high
+        beyond = np.maximum(np.maximum(low - values, above), self.gap - np.abs(values))
+        return np.maximum(beyond, 0) / ((high - low) / 2)
+
+
+def between(low: Any, high: Any, share: np.ndarray) -> np.ndarray:
+    """Low + share (high - low) for shares in [0, 1], never beyond the ends by rounding."""
+    return np.clip(low + (high - low) * share, low, high)
+
+
+def two_ends(name: str, ends: Any) -> tuple[float, float]:
+    """A range, given as any sequence, as a tuple of two floats.
+
+    Raises:
+        InputError: it is not two numbers.
+    """
+    try:
+        low, high = map(float, ends)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}={ends!r}: must be two numbers, as in (0.5, 2)") from None
+    return low, high
+
+
+def span(ends: tuple[float, float]) -> str:
+    """A range as text, ``(0.5, 2)``."""
+    return f"({ends[0]:g}, {ends[1]:g})"
+
+
+def _scale(value_T: Tensor, low: float, high: float) -> Tensor:
+    return (value_T - (low + high) / 2) / ((high - low) / 2)

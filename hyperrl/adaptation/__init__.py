@@ -1,0 +1,1 @@
+"""Adaptation: what a few episodes on a variant itself add; parameters inferred, contexts tried, weights learned."""

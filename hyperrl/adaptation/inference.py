@@ -1,0 +1,438 @@
+"""Playing where the parameters are unknown: transitions are read, parameters inferred, weights generated from them."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from torch import Tensor, nn
+
+from hyperrl.agents import Agent
+from hyperrl.agents.encoder import Coordinate, Posterior, Rows, TransitionEncoder
+from hyperrl.agents.networks import sample
+from hyperrl.envs import Family, InputError, Parameter, VariantVectorEnv
+from hyperrl.play.actors import Actor, AgentActor, Pick, Transition, greedy, half_ranges, to_env_units
+from hyperrl.play.episodes import START_SEED, play_once
+from hyperrl.play.rollout import play_steps
+from hyperrl.seeds import next_seed, numpy_generator, seed_of, torch_generator
+from hyperrl.storage import checkpoint
+from hyperrl.storage.agent import action_size
+from hyperrl.storage.files import require_writable
+from hyperrl.storage.run import StoredRun
+
+FILE = "encoder.pt"
+"""Its name in a run's folder."""
+UPDATES = 800
+STEPS_AN_UPDATE = 500
+"""Of the run's training, where that is short."""
+BATCH = 512
+LEARNING_RATE = 3e-3
+VARIANTS, COPIES, ROUNDS = 128, 2, 8
+"""Of the transitions that are trained on; every round has fresh variants."""
+LONGEST = 100
+"""Steps of a round at the most."""
+SHARE = 0.5
+"""Transitions that are trained on for each step of the run's training, where that is short."""
+CALIBRATION = 0.1
+"""Share of the transitions from which it is learned how sure the encoder may be."""
+READ_EVERY = 16
+"""Steps after which transitions are read, so that few have to be kept."""
+
+
+class Effort(NamedTuple):
+    """What goes into an encoder; see ``train_encoder``."""
+
+    updates: int = UPDATES
+    rounds: int = ROUNDS
+    variants: int = VARIANTS
+
+    def steps(self, family: Family) -> int:
+        """Environment steps at the most: those trained on, and an episode of each variant of one round."""
+        each = self.rounds * COPIES * min(LONGEST, family.max_episode_steps) + family.max_episode_steps
+        return self.variants * each
+
+
+def effort(family: Family, steps: int) -> Effort:
+    """What a run of ``steps`` environment steps spends on its encoder: as much as any, or less where it was short.
+
+    One update for every ``STEPS_AN_UPDATE`` of them up to ``UPDATES``, and transitions of as many variants as give
+    ``SHARE`` of them, between 2 and ``ROUNDS`` x ``VARIANTS``.
+    """
+    each = COPIES * min(LONGEST, family.max_episode_steps)
+    variants = min(max(int(SHARE * steps) // each, 2), ROUNDS * VARIANTS)
+    rounds = -(-variants // VARIANTS)
+    return Effort(min(max(steps // STEPS_AN_UPDATE, 1), UPDATES), rounds, variants // rounds)
+
+
+def build_encoder(family: Family) -> TransitionEncoder:
+    """An encoder of the family's transitions, its first weights always the same.
+
+    Its prior is uniform over the training ranges, the region held out from training included, and 0 within gaps.
+    """
+    space = family.action_space
+    actions, observation = action_size(space), int(np.prod(family.observation_space.shape))
+    known = [family.parameters[i] for i in family.inferable]
+    parts = [(observation + actions, observation), (2 * observation + actions, 2)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of("encoder weights"))
+        return TransitionEncoder(parts, [_coordinate(parameter) for parameter in known])
+
+
+def _coordinate(parameter: Parameter) -> Coordinate:
+    """What is known of a parameter's coordinate."""
+    low, high = parameter.coordinate(torch.tensor([-parameter.gap, parameter.gap])).tolist()
+    gap = (low, high) if parameter.gap else None
+    return Coordinate(bool(parameter.period), gap, parameter.wide != parameter.train)
+
+
+def rows(family: Family, obs: Tensor, action: Tensor, reward: Tensor, after: Tensor) -> Rows:
+    """Transitions as the encoder takes them: what the action did, and what that paid.
+
+    The reward comes with its square: a distance is a root, and only its square a short sum of products.
+
+    Args:
+        family: the task.
+        obs: (..., O).
+        action: the environment's, (...) or (..., A).
+        reward: (...).
+        after: what the action led to (..., O).
+    """
+    if isinstance(family.action_space, Box):
+        centre, half = (end.to(obs.device) for end in half_ranges(family.action_space))
+        action = (action - centre) / half
+    else:
+        action = nn.functional.one_hot(action.long(), int(family.action_space.n)).to(obs.dtype)
+    taken, change = torch.cat([obs, action], -1), after - obs
+    return [(taken, change), (torch.cat([taken, change], -1), torch.stack([reward, reward.square()], -1))]
+
+
+class Swapped(AgentActor):
+    """Half of the copies act under the policy of another variant, the others under their own.
+
+    That is what an agent sees that takes its variant for another one, and then learns which it is.
+    """
+
+    def __init__(self, agent: Agent, family: Family, pick: Pick, generator: torch.Generator) -> None:
+        super().__init__(agent, family, pick)
+        self._generator = generator
+
+    def begin(self, env: VariantVectorEnv) -> None:
+        """Draw who acts for whom, and generate the weights."""
+        super().begin(env)
+        variants, copies, device = env.num_variants, env.copies, env.device
+        copy_TE = torch.arange(copies, device=device).expand(variants, -1)
+        if variants > 1:
+            shift_E = torch.randint(1, variants, (copies,), generator=self._generator, device=device)
+        else:
+            shift_E = torch.zeros(copies, dtype=torch.int64, device=device)
+        shift_E[::2] = 0
+        taker_TE = (torch.arange(variants, device=device).unsqueeze(1) + shift_E) % variants
+        self._order = (taker_TE * copies + copy_TE).flatten()
+        """Of whose policy each copy takes, in the rows of policies."""
+        self._back = self._order.argsort()
+
+    def act(self, obs_NO: Tensor) -> Tensor:
+        """What the policies that were drawn do."""
+        return super().act(obs_NO[self._back])[self._order]
+
+    def see(self, transition: Transition) -> None:
+        """Hand the transition to the arm in the rows of policies."""
+        super().see(transition.take(self._back))
+
+
+@torch.no_grad()
+def gather(
+    agent: Agent, family: Family, seed: int, device: torch.device, rounds: int = ROUNDS, variants: int = VARIANTS
+) -> tuple[Rows, Tensor]:
+    """Transitions of training variants as ``Swapped`` plays them.
+
+    Returns:
+        Rows (B, S, ...) of B copies' steps, and their true coordinates (B, S, Z).
+    """
+    rng, generator = numpy_generator("encoder variants", seed), torch_generator("encoder actions", seed, device=device)
+    steps = min(LONGEST, family.max_episode_steps)
+    env = family.in_process().vector(family.sample(variants, rng), COPIES, device, seed=seed_of("encoder starts", seed))
+    obs, _ = env.reset()
+    actor = Swapped(agent, family, partial(sample, generator=generator), generator)
+    told, coordinates = [], []
+    for round_ in range(rounds):
+        if round_:
+            obs = env.replace(family.sample(variants, rng), np.ones(variants, dtype=bool))
+        actor.begin(env)
+        transitions, z_SNZ = [], []
+        z_NZ = _coordinates(family, env)
+        for transition in play_steps(env, obs, actor, steps):
+            transitions.append(transition)
+            z_SNZ.append(z_NZ)
+            z_NZ = _coordinates(family, env)
+        obs = transitions[-1].after_NO
+        columns = ("obs_NO", "action_N", "reward_N", "next_obs_NO")
+        told.append([torch.stack([getattr(step, column) for step in transitions], 1) for column in columns])
+        coordinates.append(torch.stack(z_SNZ, 1))
+    env.close()
+    return rows(family, *(torch.cat(list(column)) for column in zip(*told, strict=True))), torch.cat(coordinates)
+
+
+def _coordinates(family: Family, env: VariantVectorEnv) -> Tensor:
+    """True coordinates (T * E, Z) of every copy."""
+    return family.coordinates(env.variants_TP.float()).repeat_interleave(env.copies, 0)
+
+
+def train_encoder(
+    agent: Agent,
+    family: Family,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    updates: int = UPDATES,
+    rounds: int = ROUNDS,
+    variants: int = VARIANTS,
+    progress: Callable[[int, int], None] | None = None,
+) -> TransitionEncoder:
+    """Train an encoder on transitions of the family's training variants, played by the agent.
+
+    That takes further environment steps, ``Effort.steps`` at the most: by default 204,800, and 128 episodes.
+
+    Args:
+        agent: trained; only asked for weights and actions.
+        family: its family.
+        seed: of variants, starts, actions and minibatches.
+        device: the agent's.
+        updates: minibatches.
+        rounds: of collecting transitions, with fresh variants each.
+        variants: of each round.
+        progress: called with the updates made and ``updates``, after each.
+
+    Returns:
+        The encoder, whose parameters no longer ask for gradients.
+
+    Raises:
+        InputError: the family has no parameter that could be inferred.
+    """
+    if not family.inferable:
+        raise InputError(f"family {family.name!r}: every parameter is a distractor, there is nothing to infer")
+    device = torch.device(device)
+    encoder = build_encoder(family).to(device)
+    told, z_BSZ = gather(agent, family, seed, device, rounds, variants)
+    kept = max(1, int(CALIBRATION * len(z_BSZ)))
+    flat, z_NZ = [(x[kept:].flatten(0, 1), y[kept:].flatten(0, 1)) for x, y in told], z_BSZ[kept:].flatten(0, 1)
+    for part, (x, y) in zip(encoder.parts, flat, strict=True):
+        part.set_scales(x, y)
+    optimiser = torch.optim.AdamW(encoder.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=True)
+    # not 0.1, at which OneCycleLR divides by 0 where there are 10 updates
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, updates, pct_start=0.101)
+    generator = torch_generator("encoder minibatches", seed, device=device)
+    for update in range(updates):
+        i = torch.randint(len(z_NZ), (BATCH,), generator=generator, device=device)
+        loss = encoder.loss([(x[i], y[i]) for x, y in flat], z_NZ[i])
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if progress:
+            progress(update + 1, updates)
+    encoder.requires_grad_(False)
+    held = encoder.read([(x[:kept], y[:kept]) for x, y in told], torch.ones(z_BSZ[:kept].shape[:2], device=device))
+    encoder.correct(held, z_BSZ[:kept, 0])
+    # an agent that follows the encoder sees other states than those above
+    played_TP = family.sample(variants, numpy_generator("encoder played variants", seed))
+    play_seed = seed_of("encoder play", seed)
+    played = play_unknown(agent, family, encoder, played_TP, 1, 1, play_seed, device).belief.statistics
+    z_TZ = family.coordinates(torch.as_tensor(played_TP, dtype=torch.float32, device=device))
+    encoder.correct(held.joined(played), torch.cat([z_BSZ[:kept, 0], z_TZ]))
+    return encoder
+
+
+def save(encoder: TransitionEncoder, folder: Path) -> None:
+    """Write the encoder beside a run's checkpoint."""
+    checkpoint.save(folder / FILE, {"encoder": {name: value.cpu() for name, value in encoder.state_dict().items()}})
+
+
+def load(family: Family, folder: Path) -> TransitionEncoder:
+    """Read a run's encoder.
+
+    Raises:
+        InputError: there is none, or it is damaged or another family's.
+    """
+    path, remedy = folder / FILE, "remove it, and it is trained anew"
+    encoder = build_encoder(family)
+    try:
+        encoder.load_state_dict(checkpoint.load(path, remedy)["encoder"])
+    except (KeyError, TypeError, AttributeError, RuntimeError):
+        raise InputError(f"{path}: not an encoder of family {family.name!r}; {remedy}") from None
+    return encoder.requires_grad_(False)
+
+
+def encoder_of(run: StoredRun, progress: Callable[[int, int], None] | None = None) -> TransitionEncoder:
+    """The encoder of a run's best agent, on the CPU; where the run has none, it is trained and saved first.
+
+    It depends on the run's settings and best agent alone, and is trained on the run's device, or the CPU where that
+    is not at hand, with the ``effort`` that its steps are worth.
+
+    Raises:
+        InputError: the family has nothing that could be inferred, or the file is damaged or cannot be written.
+    """
+    if not (run.folder / FILE).exists():
+        require_writable(run.folder)
+        device = run.config.device if torch.cuda.is_available() else "cpu"
+        agent = copy.deepcopy(run.agent).to(device)
+        cost = effort(run.family, run.config.steps)
+        save(train_encoder(agent, run.family, run.config.seed, device, *cost, progress), run.folder)
+    return load(run.family, run.folder)
+
+
+class Belief:
+    """What was read of B copies, each with parameters of its own, and what is believed of these."""
+
+    def __init__(self, encoder: TransitionEncoder, family: Family, copies: int) -> None:
+        self.encoder, self.family = encoder, family
+        self.statistics = encoder.nothing(copies)
+        self.posterior: Posterior = encoder.posterior(self.statistics)
+        self._unread: list[tuple[Tensor, ...]] = []
+
+    def see(self, obs: Tensor, action: Tensor, reward: Tensor, after: Tensor, seen: Tensor | None = None) -> None:
+        """Take in one transition of each copy: observations (B, O), environment actions, rewards (B,), outcomes.
+
+        ``seen`` (B,) is false where a copy has none.
+        """
+        seen = torch.ones_like(reward, dtype=torch.bool) if seen is None else seen
+        self._unread.append((obs, action, reward, after, seen))
+        if len(self._unread) == READ_EVERY:
+            self._read()
+
+    def take(self, obs: Tensor, action: Tensor, reward: Tensor, after: Tensor, seen_BN: Tensor) -> None:
+        """Take in N transitions of each copy at once, as ``see`` takes one: (B, N, O), (B, N, ...), (B, N)."""
+        told = self.encoder.read(rows(self.family, obs, action, reward, after), seen_BN.float())
+        self.statistics = self.statistics.plus(told)
+
+    def _read(self) -> None:
+        if self._unread:
+            self.take(*(torch.stack(list(column), 1) for column in zip(*self._unread, strict=True)))
+            self._unread = []
+
+    def update(self) -> Posterior:
+        """Infer anew from all that was seen."""
+        self._read()
+        self.posterior = self.encoder.posterior(self.statistics)
+        return self.posterior
+
+    @property
+    def mean_BP(self) -> Tensor:
+        """Inferred variants in SI units; distractors in the middle of their training range."""
+        return self.family.decode(self.posterior.mean_BZ)
+
+    @property
+    def std_BP(self) -> Tensor:
+        """Their deviations in SI units; nan for distractors, of which nothing can be known."""
+        std_BP = torch.full_like(self.mean_BP, torch.nan)
+        for i, std_B in zip(self.family.inferable, self.posterior.std_BZ.unbind(1), strict=True):
+            std_BP[:, i] = std_B * self.family.parameters[i].unit_coordinate
+        return std_BP
+
+    @property
+    def context_BC(self) -> Tensor:
+        """Contexts expected from what is believed."""
+        draws_BMZ = self.posterior.draws_BMZ
+        draws_BMP = self.family.decode(draws_BMZ.flatten(0, 1)).unflatten(0, draws_BMZ.shape[:2])
+        return self.family.expected_context(draws_BMP, self.posterior.weight_BM)
+
+    def generate(self, agent: Agent) -> Tensor:
+        """The weights (B, D) of the policies for the inferred variants."""
+        return agent.generate(self.context_BC)
+
+
+class Believing(Actor):
+    """Acts on variants that it is not told: weights are those for what is believed, as that sharpens.
+
+    What is believed is inferred anew, and the weights generated again, after 1, 2, 4, 8, ... transitions and at the
+    beginning of every episode.
+    """
+
+    def __init__(self, agent: Agent, family: Family, belief: Belief) -> None:
+        self._agent, self._belief = agent, belief
+        self._to_env = to_env_units(family.action_space, agent.normaliser.mean.device)
+        self._taken = 0
+
+    def begin(self, env: VariantVectorEnv) -> None:
+        """Begin an episode of every copy."""
+        self._alive_B = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
+        self._weights_BD = self._belief.generate(self._agent)
+        self._state_B1H = self._agent.begin(env.num_envs, 1)
+
+    def act(self, obs_NO: Tensor) -> Tensor:
+        """The most probable actions of the policies for what is believed."""
+        distribution, _, self._state_B1H = self._agent(self._weights_BD, obs_NO.unsqueeze(1), self._state_B1H)
+        self._drawn_B1 = greedy(distribution)
+        return self._to_env(self._drawn_B1).squeeze(1)
+
+    def see(self, transition: Transition) -> None:
+        """Let what is believed take in a transition of each episode that goes on."""
+        step = transition
+        self._belief.see(step.obs_NO, step.action_N, step.reward_N, step.next_obs_NO, self._alive_B)
+        self._state_B1H = self._agent.remember(self._state_B1H, self._drawn_B1, step.reward_N.unsqueeze(1))
+        self._alive_B = self._alive_B & ~step.done_N
+        self._taken += 1
+        if math.log2(self._taken).is_integer():
+            self._belief.update()
+            self._weights_BD = self._belief.generate(self._agent)
+
+
+class Unknown(NamedTuple):
+    """What episodes gave on variants that the agent was not told: E copies of each variant, each read on its own."""
+
+    returns_KTE: np.ndarray
+    """Undiscounted, of the K episodes one after the other: the first of an agent that knows nothing."""
+    lengths_KTE: np.ndarray
+    mean_KTEP: np.ndarray
+    """Inferred variants after each episode, in SI units."""
+    std_KTEP: np.ndarray
+    belief: Belief
+    """After the last of them, of T * E copies."""
+
+
+@torch.no_grad()
+def play_unknown(
+    agent: Agent,
+    family: Family,
+    encoder: TransitionEncoder,
+    variants_TP: np.ndarray,
+    copies: int = 1,
+    episodes: int = 2,
+    seed: int = START_SEED,
+    device: str | torch.device = "cpu",
+    belief: Belief | None = None,
+) -> Unknown:
+    """Play greedy episodes on variants that the agent is not told, all at once and in this process.
+
+    Args:
+        agent: the arm.
+        family: its family.
+        encoder: the agent's.
+        variants_TP: true variants in SI units, which only the simulator sees.
+        copies: E, copies of each variant.
+        episodes: K, of each copy.
+        seed: of the first episode's starts; the next one has the next.
+        device: where to play.
+        belief: to go on from, of T * E copies; that of an agent that knows nothing by default.
+    """
+    env = family.in_process().vector(variants_TP, copies, device, seed=seed)
+    belief = belief or Belief(encoder, family, env.num_envs)
+    actor = Believing(agent, family, belief)
+    shape = (env.num_variants, copies)
+    returns, lengths, means, deviations = [], [], [], []
+    for episode in range(episodes):
+        played = play_once(env, actor, next_seed(seed, episode))
+        belief.update()
+        returns.append(played.returns_TE)
+        lengths.append(played.lengths_TE)
+        means.append(belief.mean_BP.view(*shape, -1).cpu().numpy())
+        deviations.append(belief.std_BP.view(*shape, -1).cpu().numpy())
+    env.close()
+    return Unknown(np.stack(returns), np.stack(lengths), np.stack(means), np.stack(deviations), belief)

@@ -1,0 +1,417 @@
+"""Learning on variants themselves, a few episodes at a time: on their networks' weights, or on their contexts.
+
+T variants learn side by side and know nothing of each other: each has a step size and a score of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hyperrl.adaptation.inference import Belief, play_unknown
+from hyperrl.agents.losses.advantages import gae
+from hyperrl.agents.losses.inner import InnerLoss, InnerStep
+from hyperrl.agents.losses.objective import Batch
+from hyperrl.agents.losses.ppo import ppo_loss
+from hyperrl.agents.networks import sample
+from hyperrl.agents.target import OrdinaryAgent
+from hyperrl.config import Config
+from hyperrl.envs import Family
+from hyperrl.play.actors import AgentActor, greedy, to_env_units
+from hyperrl.play.rollout import Rollout, collect
+from hyperrl.seeds import numpy_generator, torch_generator
+from hyperrl.training.trainer import KL_LIMIT, cautious
+
+UPDATES = 32
+"""Gradient steps on what policies are written from after one episode; after R at once sqrt(R) times as many."""
+VALUE_UPDATES, VALUE_FITS = 32, 2
+"""Gradient steps on value networks before, and how often; each time the returns are estimated anew."""
+RECENT = 2
+"""Rounds whose episodes are learned from."""
+ROWS = 256
+"""Transitions of each variant that a gradient step sees."""
+WEIGHTS_RATE, CONTEXT_RATE, VALUE_RATE = 1e-4, 1e-2, 3e-3
+"""Learning rates of Adam."""
+LARGEST_RATE = 4.0
+"""How many times the learning rate a variant may take whose policy hardly moves."""
+EXPLORATION = 2.0
+"""Exploration scale: how many times training's deviation continuous actions have while weights are learned."""
+LARGEST_WEIGHT = 2.0
+"""Importance weight at which samples of an earlier policy are clipped."""
+READ_AT_ONCE = 500
+"""Transitions of each variant that a belief takes in at once, for the sake of memory."""
+SPREAD = 0.05
+"""Deviation of the contexts that evolution tries, where 1 is the half-range of training."""
+
+Write = Callable[[Tensor], Tensor]
+"""From rows (N, X), such as contexts, to weights of networks (N, W)."""
+
+
+class Played(NamedTuple):
+    """E whole episodes of each variant; the steps after an episode's end count nowhere."""
+
+    rollout: Rollout
+    alive_STE: Tensor
+    """1.0 where a step belongs to the episode."""
+
+    @property
+    def returns_TE(self) -> Tensor:
+        """Undiscounted returns."""
+        return (self.rollout.reward_STE * self.alive_STE).sum(0)
+
+    @property
+    def steps_T(self) -> np.ndarray:
+        """Environment steps that each variant's episodes took."""
+        return self.alive_STE.sum((0, 2)).long().cpu().numpy()
+
+
+class Practice:
+    """T variants to play on, with every step counted."""
+
+    def __init__(
+        self,
+        agent: OrdinaryAgent,
+        family: Family,
+        variants_TP: np.ndarray,
+        config: Config,
+        seed: int = 0,
+        belief: Belief | None = None,
+    ) -> None:
+        """Set them up.
+
+        Args:
+            agent: what the networks' sizes and scales are taken from.
+            family: the agent's, none of whose parameters drift.
+            variants_TP: in SI units; only the simulator sees them.
+            config: settings of the agent's run.
+            seed: of starts and actions.
+            belief: about the T variants, which takes in every transition.
+        """
+        self.family, self.variants_TP, self.config, self.belief = family.in_process(), variants_TP, config, belief
+        self.target = agent.target
+        self.device = agent.normaliser.mean.device
+        self.generator = torch_generator("adaptation search", seed, device=self.device)
+        self.steps_T = np.zeros(len(variants_TP), dtype=np.int64)
+        self._to_env = to_env_units(family.action_space, self.device)
+        self._seeds = numpy_generator("adaptation starts", seed)
+
+    def next_seed(self) -> int:
+        """Of starts that no episode had before."""
+        return int(self._seeds.integers(2**31))
+
+    @torch.no_grad()
+    def play(self, weights: Tensor, episodes: int, trial: int | None = None) -> Played:
+        """Play E episodes of each variant.
+
+        Args:
+            weights: of each variant's networks (T, W), or of each episode's own (T, E, W).
+            episodes: E.
+            trial: seed of the starts, the same for all that is compared; actions are then the most probable ones.
+        """
+        each = weights.ndim == 3
+        variants_NP = np.repeat(self.variants_TP, episodes, axis=0) if each else self.variants_TP
+        seed = self.next_seed() if trial is None else trial
+        env = self.family.vector(variants_NP, 1 if each else episodes, self.device, seed=seed)
+        obs, _ = env.reset(seed=seed, options={"paired": trial is not None, "judged": True, "once": True})
+        pick = partial(sample, generator=self.generator) if trial is None else greedy
+        actor = AgentActor(self.target, self.family, pick, weights.flatten(0, -2))
+        actor.begin(env)
+        rollout = Rollout.empty(self.target, env, self.family.max_episode_steps)
+        collect(env, obs, actor, rollout)
+        env.close()
+        rollout = rollout.regrouped(len(self.variants_TP), episodes)
+        done_STE = rollout.done_STE.float()
+        played = Played(rollout, 1 - (done_STE.cumsum(0) - done_STE).clamp(max=1))
+        self.steps_T += played.steps_T
+        self._read(played)
+        return played
+
+    def _read(self, played: Played) -> None:
+        if self.belief:
+            rollout = played.rollout
+            action_STE = self._to_env(rollout.action_STE)
+            seen = (rollout.obs_STEO, action_STE, rollout.reward_STE, rollout.next_obs_STEO, played.alive_STE)
+            for part in zip(*(_by_variant(x).split(READ_AT_ONCE, 1) for x in seen), strict=True):
+                self.belief.take(*part)
+
+
+def _by_variant(x_STE: Tensor) -> Tensor:
+    """(S, T, E, ...) -> (T, S * E, ...)."""
+    return x_STE.transpose(0, 1).flatten(1, 2)
+
+
+def _by_step(x_TN: Tensor, rollout: Rollout) -> Tensor:
+    """Back again: (T, S * E) -> (S, T, E)."""
+    return x_TN.unflatten(1, rollout.reward_STE.shape[::2]).transpose(0, 1)
+
+
+class Learner(Protocol):
+    """What is learned by practice."""
+
+    tested: bool
+    """Whether what is learned is accepted only by a t-test of the returns; else a higher mean is enough."""
+
+    def weights(self) -> Tensor:
+        """The networks (T, W) that it has come to."""
+
+    def learn(self, episodes: int) -> None:
+        """Play that many episodes of each variant, and learn from them."""
+
+
+class Inference:
+    """Greedy episodes under the weights for what is inferred meanwhile."""
+
+    tested = False
+    """Transitions speak for it, not returns."""
+
+    def __init__(self, agent: OrdinaryAgent, practice: Practice, belief: Belief, write: Write) -> None:
+        self.agent, self.practice, self.belief, self.write = agent, practice, belief, write
+
+    def weights(self) -> Tensor:
+        """The networks (T, W) for the inferred variants."""
+        self.belief.update()
+        return self.write(self.belief.context_BC)
+
+    def learn(self, episodes: int) -> None:
+        """Play, and infer on the way."""
+        practice, belief = self.practice, self.belief
+        played = play_unknown(
+            self.agent,
+            belief.family,
+            belief.encoder,
+            practice.variants_TP,
+            copies=1,
+            episodes=episodes,
+            seed=practice.next_seed(),
+            device=practice.device,
+            belief=belief,
+        )
+        practice.steps_T += played.lengths_KTE.sum((0, 2))
+
+
+class Samples(NamedTuple):
+    """Steps of the last rounds as the networks judge them now."""
+
+    batch: Batch
+    alive_TN: Tensor
+    """1.0 where a step belongs to an episode."""
+
+    def draw(self, generator: torch.Generator) -> Batch:
+        """``ROWS`` steps of each variant, with replacement."""
+        return self.batch.pick(torch.multinomial(self.alive_TN, ROWS, replacement=True, generator=generator))
+
+
+class Judged(NamedTuple):
+    """One round's steps (T, N) as the networks judge them now."""
+
+    obs_TNO: Tensor
+    state_TNH: Tensor
+    action_TN: Tensor
+    log_prob_then_TN: Tensor
+    log_prob_now_TN: Tensor
+    advantage_TN: Tensor
+    return_TN: Tensor
+    alive_TN: Tensor
+
+
+class Descent:
+    """PPO on one variant at a time: the value network is fitted first, then the policy moves.
+
+    A generated value network is wrong by what the hypernetwork does not know of the variant, and advantages with it.
+    The episodes of the last rounds are used once more, with clipped importance weights.
+    """
+
+    tested = True
+
+    def __init__(
+        self, practice: Practice, weights_TW: Tensor, rows_TX: Tensor, write: Write, learning_rate: float
+    ) -> None:
+        """Begin at given networks.
+
+        Args:
+            practice: to play on.
+            weights_TW: whose value networks are where the fit begins.
+            rows_TX: what the policies are written from.
+            write: rows (T, X) -> the policies' weights.
+            learning_rate: of the rows.
+        """
+        self.practice, self.write = practice, write
+        norm = practice.config.max_grad_norm
+        self.rows_TX = rows_TX.detach().clone()
+        self.value_TV = weights_TW[:, practice.target.policy_size :].detach().clone()
+        self._policy_step = InnerStep[Batch](self._policy_loss, learning_rate, norm)
+        self._value_step = InnerStep[Batch](self._value_loss, VALUE_RATE, norm)
+        self.caution_T = self._active_T = torch.ones(len(rows_TX), device=rows_TX.device)
+        self._kl_UT: list[Tensor] = []
+        """Divergence of each update of a round."""
+        self.recent: list[Played] = []
+        self.exploration = 1.0
+
+    @classmethod
+    def on_weights(cls, practice: Practice, weights_TW: Tensor) -> Descent:
+        """Learn on every weight, with actions ``EXPLORATION`` times as spread as those of the resulting policies."""
+        rows_TX = practice.target.scaled_exploration(weights_TW, EXPLORATION)[:, : practice.target.policy_size]
+        descent = cls(practice, weights_TW, rows_TX, lambda rows_TX: rows_TX, WEIGHTS_RATE)
+        descent.exploration = EXPLORATION
+        return descent
+
+    @classmethod
+    def on_context(cls, practice: Practice, context_TC: Tensor, write: Write) -> Descent:
+        """Learn on the contexts that whole weights are written from."""
+        size = practice.target.policy_size
+        return cls(practice, write(context_TC), context_TC, lambda rows_TX: write(rows_TX)[:, :size], CONTEXT_RATE)
+
+    def _weights(self, rows_TX: Tensor, value_TV: Tensor) -> Tensor:
+        return torch.cat([self.write(rows_TX), value_TV], 1)
+
+    @torch.no_grad()
+    def _weights_now(self) -> Tensor:
+        return self._weights(self.rows_TX, self.value_TV)
+
+    @torch.no_grad()
+    def weights(self) -> Tensor:
+        """The networks (T, W) that it has come to."""
+        return self.practice.target.scaled_exploration(self._weights_now(), 1 / self.exploration)
+
+    def _policy_loss(self, rows_TX: Tensor, batch: Batch) -> InnerLoss:
+        """PPO's, until a variant's policy has moved too far in this round."""
+        weights_TW, config = self._weights(rows_TX, self.value_TV), self.practice.config
+        distribution, value_TN, _ = self.practice.target(weights_TW, batch.obs_TNO, batch.state_TNH)
+        loss = ppo_loss(distribution, value_TN, batch, config.clip)
+        self._kl_UT.append(loss.approx_kl_T)
+        self._active_T = self._active_T * (loss.approx_kl_T <= KL_LIMIT * config.target_kl)
+        return InnerLoss(loss.policy * len(rows_TX), self._active_T)  # a mean over variants until here
+
+    def _value_loss(self, value_TV: Tensor, batch: Batch) -> InnerLoss:
+        weights_TW = self._weights(self.rows_TX, value_TV)
+        _, value_TN, _ = self.practice.target(weights_TW, batch.obs_TNO, batch.state_TNH)
+        error_TN = (value_TN - batch.return_TN) / batch.return_scale_T1
+        return InnerLoss(error_TN.square().mean(1).sum(), torch.ones_like(self.caution_T))
+
+    def learn(self, episodes: int) -> None:
+        """Play with sampled actions, fit the values, then take PPO's steps; a policy that has moved too far stops."""
+        self.recent = [*self.recent, self.practice.play(self._weights_now(), episodes)][-RECENT:]
+        share, generator = math.sqrt(episodes), self.practice.generator
+        for _ in range(VALUE_FITS):
+            samples = self._samples()
+            for _ in range(round(VALUE_UPDATES * share)):
+                step_T1 = torch.ones_like(self.caution_T).unsqueeze(1)
+                self.value_TV = self._value_step(self.value_TV, samples.draw(generator), step_T1)
+        samples = self._samples()
+        self._active_T, self._kl_UT = torch.ones_like(self.caution_T), []
+        for _ in range(round(UPDATES * share)):
+            self.rows_TX = self._policy_step(self.rows_TX, samples.draw(generator), self.caution_T.unsqueeze(1))
+        mean_kl_T = torch.stack(self._kl_UT).mean(0)
+        self.caution_T = cautious(self.caution_T, mean_kl_T, self.practice.config.target_kl, LARGEST_RATE)
+
+    @torch.no_grad()
+    def _samples(self) -> Samples:
+        """The last rounds' steps, with advantages and importance weights of the networks as they are now."""
+        rounds = [self._judged(played) for played in self.recent]
+        judged = Judged(*(torch.cat(list(column), 1) for column in zip(*rounds, strict=True)))
+        mean_T1, var_T1 = _moments(judged.advantage_TN, judged.alive_TN)
+        family_var = self.practice.target.normaliser.return_var
+        weight_TN = (judged.log_prob_now_TN - judged.log_prob_then_TN).exp().clamp(max=LARGEST_WEIGHT)
+        batch = Batch(
+            obs_TNO=judged.obs_TNO,
+            state_TNH=judged.state_TNH,
+            action_TN=judged.action_TN,
+            log_prob_TN=judged.log_prob_now_TN,
+            advantage_TN=(judged.advantage_TN - mean_T1) * (var_T1 + 1e-8).rsqrt() * weight_TN,
+            return_TN=judged.return_TN,
+            return_scale_T1=(_moments(judged.return_TN, judged.alive_TN)[1] + family_var).sqrt(),
+        )
+        return Samples(batch, judged.alive_TN)
+
+    def _judged(self, played: Played) -> Judged:
+        rollout, config, target = played.rollout, self.practice.config, self.practice.target
+        obs_TNO, action_TN = _by_variant(rollout.obs_STEO), _by_variant(rollout.action_STE)
+        weights_TW, state_TNH = self._weights_now(), _by_variant(rollout.state_STEH)
+        distribution, value_TN, _ = target(weights_TW, obs_TNO, state_TNH)
+        _, next_value_TN, _ = target(weights_TW, _by_variant(rollout.next_obs_STEO), state_TNH)
+        value_STE, next_value_STE = _by_step(value_TN, rollout), _by_step(next_value_TN, rollout)
+        ends = (rollout.terminated_STE, rollout.done_STE)
+        advantage_STE = gae(rollout.reward_STE, value_STE, next_value_STE, *ends, config.gamma, config.gae_lambda)
+        return Judged(
+            obs_TNO=obs_TNO,
+            state_TNH=state_TNH,
+            action_TN=action_TN,
+            log_prob_then_TN=_by_variant(rollout.log_prob_STE),
+            log_prob_now_TN=distribution.log_prob(action_TN),
+            advantage_TN=_by_variant(advantage_STE),
+            return_TN=_by_variant(advantage_STE + value_STE),
+            alive_TN=_by_variant(played.alive_STE),
+        )
+
+
+def _moments(x_TN: Tensor, alive_TN: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (T, 1) of what is alive."""
+    count_T1 = alive_TN.sum(1, keepdim=True)
+    mean_T1 = (x_TN * alive_TN).sum(1, keepdim=True) / count_T1
+    return mean_T1, ((x_TN - mean_T1).square() * alive_TN).sum(1, keepdim=True) / count_T1
+
+
+class Trial:
+    """Contexts tried one after the other in greedy episodes from the same start; the best is kept."""
+
+    tested = True
+
+    def __init__(self, practice: Practice, candidates: Sequence[Tensor], write: Write) -> None:
+        """Try contexts (T, C) in turn; the first is what there was before."""
+        self.practice, self.write, self.left = practice, write, list(candidates)
+        self.context_TC, self.start = candidates[0], practice.next_seed()
+        self.best_T = torch.full_like(candidates[0][:, 0], -torch.inf)
+
+    @torch.no_grad()
+    def weights(self) -> Tensor:
+        """The networks (T, W) of the best contexts."""
+        return self.write(self.context_TC)
+
+    @torch.no_grad()
+    def learn(self, episodes: int) -> None:
+        """Try the next candidate."""
+        tried_TC = self.left.pop(0)
+        score_T = self.practice.play(self.write(tried_TC), episodes, self.start).returns_TE.mean(1)
+        self.context_TC = torch.where((score_T > self.best_T).unsqueeze(1), tried_TC, self.context_TC)
+        self.best_T = score_T.maximum(self.best_T)
+
+
+class Evolution:
+    """A small evolution strategy in the context: the weighted mean of the better half of its mutants.
+
+    Each mutant has one greedy episode, all of a generation from the same start: luck would decide otherwise. The
+    weights of recombination are those of CMA-ES (Hansen, 2016, "The CMA Evolution Strategy: A Tutorial", equation 49);
+    the spread stays as it is.
+    """
+
+    tested = True
+
+    def __init__(self, practice: Practice, context_TC: Tensor, write: Write) -> None:
+        """Begin at contexts (T, C)."""
+        self.practice, self.context_TC, self.write = practice, context_TC, write
+
+    @torch.no_grad()
+    def weights(self) -> Tensor:
+        """The networks (T, W) of the contexts in the middle."""
+        return self.write(self.context_TC)
+
+    @torch.no_grad()
+    def learn(self, episodes: int) -> None:
+        """Play one generation: mirrored pairs, and the middle itself where a pair would be broken."""
+        shape = (len(self.context_TC), episodes // 2, self.context_TC.shape[1])
+        half = SPREAD * torch.randn(shape, generator=self.practice.generator, device=self.practice.device)
+        steps_TEC = torch.cat([half, -half, torch.zeros_like(self.context_TC).unsqueeze(1)], 1)[:, :episodes]
+        mutants_TEC = self.context_TC.unsqueeze(1) + steps_TEC
+        written = self.write(mutants_TEC.flatten(0, 1)).unflatten(0, mutants_TEC.shape[:2])
+        returns_TE = self.practice.play(written, episodes, self.practice.next_seed()).returns_TE
+        order_TE = returns_TE.argsort(1, descending=True)
+        parents = max(1, episodes // 2)
+        share = math.log((max(episodes, 2) + 1) / 2) - torch.arange(1, parents + 1, device=order_TE.device).log()
+        best = mutants_TEC.gather(1, order_TE[:, :parents, None].expand(-1, -1, shape[2]))
+        self.context_TC = (best * (share / share.sum()).unsqueeze(1)).sum(1)

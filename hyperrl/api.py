@@ -1,0 +1,278 @@
+"""What users call: ``train``, a ``Run`` with its policies, evaluations and adaptations."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from hyperrl.adaptation import inference
+from hyperrl.agents.encoder import TransitionEncoder
+from hyperrl.config import Config
+from hyperrl.envs import Family, InputError
+from hyperrl.families import resolve, tuned
+from hyperrl.play.policy import VariantPolicy, generated
+from hyperrl.storage import checkpoint
+from hyperrl.storage.agent import pick_device
+from hyperrl.storage.files import require_writable
+from hyperrl.storage.run import StoredRun, read_settings, write_settings
+from hyperrl.training import loop
+from hyperrl.training.held_out import Progressed
+from hyperrl.training.loop import Interrupted
+from hyperrl.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from hyperrl.adaptation.result import Adaptation
+    from hyperrl.evaluation.evaluate import Evaluation
+
+__all__ = ["Interrupted", "Policy", "Run", "adapt", "train"]
+
+
+class Policy(VariantPolicy):
+    """The policy of one variant; ``predict`` has Stable-Baselines3's signature."""
+
+    def export(self, path: str | Path, format: str, force: bool = False) -> float:
+        """Write the policy as a file that needs no hyperrl, checked against itself first.
+
+        Args:
+            path: file to write.
+            format: a key of ``hyperrl.export.FORMATS``.
+            force: overwrite what is there.
+
+        Returns:
+            The largest difference found between the file's actions and the policy's.
+
+        Raises:
+            InputError: as ``hyperrl.export.export``.
+        """
+        from hyperrl.export import export
+
+        return export([self], [Path(path)], format, force)[0]
+
+
+class Run(StoredRun):
+    """A trained agent and its folder."""
+
+    @cached_property
+    def encoder(self) -> TransitionEncoder:
+        """What reads transitions of an unknown variant and says which it may be; see ``hyperrl.adaptation.inference``.
+
+        A run that has no ``encoder.pt`` yet gets it now.
+
+        Raises:
+            InputError: the family has nothing that could be inferred, or the file is damaged or cannot be written.
+        """
+        return inference.encoder_of(self)
+
+    def policy(self, **parameters: float) -> Policy:
+        """The policy generated for a variant; parameters left out keep their defaults.
+
+        Outside the training ranges it is generated all the same, with a warning.
+
+        Raises:
+            InputError: a parameter is unknown or out of bounds.
+        """
+        variant = self.family.variant(**parameters)
+        note = self.family.range_note(self.family.table([variant]))
+        if note:
+            warnings.warn(note, stacklevel=2)
+        return Policy(self.agent, self.family, variant, gamma=self.config.gamma)
+
+    def policies(self, variants: Iterable[Mapping[str, float]]) -> list[Policy]:
+        """The policies of several variants, generated in one call.
+
+        Outside the training ranges they are generated all the same, with a warning.
+
+        Raises:
+            InputError: a parameter is unknown or out of bounds.
+        """
+        complete = [self.family.variant(**variant) for variant in variants]
+        note = self.family.range_note(self.family.table(complete))
+        if note:
+            warnings.warn(note, stacklevel=2)
+        weights_TD = generated(self.agent, self.family, complete)
+        return [
+            Policy(self.agent, self.family, variant, gamma=self.config.gamma, weights_1D=weights_1D)
+            for variant, weights_1D in zip(complete, weights_TD.split(1), strict=True)
+        ]
+
+    def evaluate(self, split: str = "interpolation", episodes: int = 10, **parameters: float) -> Evaluation:
+        """Play greedy episodes on a split, or on one variant where parameters are given.
+
+        Raises:
+            InputError: the split or a parameter is unknown or out of bounds.
+        """
+        from hyperrl.evaluation.evaluate import evaluate
+
+        return evaluate(self, split=split, episodes=episodes, parameters=parameters or None)
+
+    def adapt(self, mode: str = "all", episodes: int = 5, unknown: bool = False, **parameters: float) -> Adaptation:
+        """Adapt the policy of one variant by playing episodes on it; parameters left out keep their defaults.
+
+        Args:
+            mode: one of ``hyperrl.adapt.MODES``.
+            episodes: to be played.
+            unknown: the agent is not told the parameters, only the simulator is.
+            parameters: of the variant.
+
+        Raises:
+            InputError: as ``hyperrl.adapt.adapt``, or a parameter is unknown or out of bounds.
+        """
+        return adapt(self, self.family.table([parameters]), mode, episodes, unknown)
+
+
+def adapt(
+    run: StoredRun,
+    variants_TP: np.ndarray,
+    mode: str = "all",
+    episodes: int = 5,
+    unknown: bool = False,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Adaptation:
+    """Adapt the run's agent to each variant by itself, all side by side: see ``hyperrl.adaptation.session.adapt``.
+
+    Args:
+        run: the trained agent.
+        variants_TP: variants (T, P) in SI units.
+        mode: one of ``hyperrl.adapt.MODES``.
+        episodes: K, to be played on each variant, 0 or more.
+        unknown: the agent does not know the parameters; only the simulator does.
+        seed: of starts, actions and search.
+        progress: called with the episodes played and K.
+
+    Raises:
+        InputError: the mode is unknown, episodes, seed or a variant are out of bounds, parameters drift, or there is
+            nothing to infer.
+    """
+    from hyperrl.adaptation import session
+
+    return session.adapt(run, variants_TP, mode, episodes, unknown, seed, progress, Policy)
+
+
+def train(
+    family: str | Family,
+    agent: str | None = None,
+    seed: int | None = None,
+    steps: int | None = None,
+    run: str | Path | None = None,
+    device: str | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    encoder: bool = True,
+    **settings: Any,
+) -> Run:
+    """Train one agent on a family of variants, and the encoder that infers parameters it is not told.
+
+    Args:
+        family: registered name, ``module:attribute``, path of a Python file that defines ``family``, or a ``Family``.
+        agent: name of an arm; the first of ``hyperrl.agents.ARMS`` by default.
+        seed: of everything random; 0 by default.
+        steps: environment steps; the family's own by default.
+        run: folder to write; ``runs/<family>-<agent>-<seed>`` by default.
+        device: cpu, cuda or auto, the default.
+        resume: go on with the run in the folder, bit for bit as if it had never stopped; start it where there is none.
+        quiet: no progress bar.
+        encoder: train it too, once the agent is finished, on the family's variants as the best agent plays them. That
+            takes further environment steps, see ``hyperrl.adaptation.inference.effort``, which count for nothing else.
+            If false, or if nothing could be inferred, there is none; ``Run.encoder`` trains it when it is asked for.
+        settings: any other field of ``hyperrl.config.Config``.
+
+    Returns:
+        The run, with the agent that did best on the validation variants.
+
+    Raises:
+        InputError: a setting is wrong, the folder already holds a run and ``resume`` is false, or the training
+            diverged.
+        Interrupted: Ctrl-C; the run can be resumed.
+    """
+    from hyperrl.reports.tensorboard import RunLog
+
+    known = family if isinstance(family, Family) else resolve(family)
+    reference = known.name if isinstance(family, Family) else family
+    if reference.endswith(".py"):
+        reference = str(Path(reference).resolve())  # the run can be loaded from another folder
+    named = {"agent": agent, "seed": seed, "steps": steps, "device": device}
+    chosen = {name: value for name, value in named.items() if value is not None} | settings
+    config = Config(family=reference).updated({**tuned(known).training, **chosen})
+    folder = Path(run) if run is not None else Path("runs") / f"{known.name}-{config.agent}-{config.seed}"
+    config = replace(config, device=pick_device(config.device).type)
+    resumed = _settings_of_run(folder, config, known, chosen, resume)
+    config = resumed or config
+    known.check()
+    trainer, progressed = Trainer(known, config), Progressed()
+    require_writable(folder)
+    if not resumed:
+        write_settings(folder, config, known)
+    path = folder / checkpoint.FILE
+    if path.exists():
+        loop.restore(path, trainer, progressed)
+    unfinished = trainer.iteration < config.iterations
+    if unfinished:
+        (folder / inference.FILE).unlink(missing_ok=True)  # asked for too early: another agent's
+    encoder = encoder and bool(known.inferable) and not (folder / inference.FILE).exists()
+    if unfinished:
+        open_log = partial(RunLog, folder, trainer.steps)
+        loop.run_loop(trainer, progressed, folder, open_log, quiet, encoder)
+    finished = Run(folder, known)
+    if encoder:
+        _train_encoder(finished, quiet)
+    return finished
+
+
+def _settings_of_run(
+    folder: Path, config: Config, family: Family, chosen: dict[str, Any], resume: bool
+) -> Config | None:
+    """Settings that the run in the folder was started with, ``None`` where the folder holds no run."""
+    if not any((folder / name).exists() for name in ("config.json", checkpoint.FILE)):
+        return None
+    if not resume:
+        raise InputError(f"{folder}: already holds a run; go on with --resume or choose another --run")
+    if not (folder / "config.json").exists():
+        raise InputError(f"{folder}: holds a checkpoint without its config.json; choose another --run")
+    stored, _ = read_settings(folder, family)
+    if stored.device == "cuda" and config.device != "cuda":
+        raise InputError(f"{folder}: was trained on cuda; resume it where there is a GPU, or choose another --run")
+    for name in (*chosen, "family"):
+        value, first = getattr(config, name), getattr(stored, name)
+        if value != first:
+            raise InputError(
+                f"{name}={value}: the run in {folder} was started with {name}={first}; "
+                "leave it out, or choose another --run"
+            )
+    return stored
+
+
+def _train_encoder(run: Run, quiet: bool) -> None:
+    """Nothing of it is kept before its end; what is resumed begins anew."""
+    try:
+        with _encoder_bar(run, quiet) as progress:
+            inference.encoder_of(run, progress)
+    except KeyboardInterrupt:
+        raise Interrupted("the agent is finished, its encoder is not") from None
+
+
+@contextmanager
+def _encoder_bar(run: Run, quiet: bool) -> Iterator[Any]:
+    columns = (
+        TextColumn("encoder: {task.completed:,.0f} of {task.total:,.0f} updates"),
+        BarColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    console, began = Console(stderr=True), time.monotonic()
+    with Progress(*columns, console=console, disable=quiet or not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=inference.effort(run.family, run.config.steps).updates)
+        yield lambda done, total: bar.update(task, completed=done)
+        if not quiet and bar.disable:
+            console.print(f"{'encoder':>12} trained in {time.monotonic() - began:,.0f} s", highlight=False)

@@ -1,0 +1,31 @@
+"""hyperrl experts."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from hyperrl.cli.console import SEE, SPLIT, Commands, given_options, whole_number
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    command = commands.add_parser("experts", help="train Stable-Baselines3's PPO on single variants, and cache it")
+    command.add_argument("family", metavar="FAMILY", help="as for train")
+    command.add_argument("--variants", type=whole_number, required=True, metavar="N", help="the first N of the split")
+    command.add_argument("--split", default=SPLIT, help=f"default: {SPLIT}; {SEE}")
+    command.add_argument("--seed", type=whole_number, default=0, help="seed of the experts (default: 0)")
+    command.add_argument("--workers", type=whole_number, help="parallel processes (default: one for each core)")
+    command.add_argument("--experts", type=Path, metavar="DIR", help="cache of experts (default: runs/experts)")
+    command.set_defaults(command=_experts)
+
+
+def _experts(args: argparse.Namespace) -> None:
+    from hyperrl.experts.pool import train_experts
+    from hyperrl.families import resolve
+
+    table_TP = resolve(args.family).variants(args.split, args.variants)
+    chosen = given_options(args, seed="seed", workers="workers", root="experts")
+    for record in train_experts(args.family, table_TP, **chosen):
+        named = " ".join(f"{name}={value:.3g}" for name, value in record["parameters"].items())
+        print(f"{named}: {record['mean']:.1f} after {record['steps']:,} steps (random {record['random']:.1f})")

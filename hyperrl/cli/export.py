@@ -1,0 +1,52 @@
+"""hyperrl export."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hyperrl.cli.console import SEE, SPLIT, Commands, add_run_and_set, read_parameters, whole_number
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    command = commands.add_parser("export", help="write policies as files that are used without hyperrl")
+    add_run_and_set(command)
+    command.add_argument("--all", type=whole_number, metavar="N", help="the first N variants of a split, one file each")
+    command.add_argument("--split", help=f"with --all (default: {SPLIT}); {SEE}")
+    command.add_argument("--format", required=True, metavar="FORMAT", help="sb3 (zip), onnx, or torch (pt2)")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write; with --all, a folder")
+    command.add_argument("--force", action="store_true", help="overwrite existing files")
+    command.set_defaults(command=_export)
+
+
+def _export(args: argparse.Namespace) -> None:
+    from hyperrl.api import Run
+    from hyperrl.envs import InputError
+    from hyperrl.export import INDEX, export, export_all
+
+    if args.all is not None and args.set is not None:
+        raise InputError(f"--all {args.all}: takes variants of a split, --set gives one; leave out either")
+    if args.all is None and args.split is not None:
+        raise InputError(f"--split {args.split}: needs --all, which says how many of its variants")
+    run = Run(args.folder)
+    given = args.format, args.force
+    if args.all is None:
+        found = export([run.policy(**(read_parameters(args.set) or {}))], [args.out], *given)
+        written = str(args.out)
+    else:
+        split = args.split or SPLIT
+        policies = run.policies(run.family.untable(run.family.variants(split, args.all)))
+        about = {"family": run.family.name, "agent": run.config.agent, "seed": run.config.seed, "split": split}
+        found = export_all(policies, args.out, *given, about)
+        written = f"{len(found)} files and {INDEX} in {args.out}"
+    print_exported(written, found, run.family)
+
+
+def print_exported(written: Any, found: Sequence[float], family: Any) -> None:
+    """Say what was written, and how far its actions are from the policy's."""
+    unit = "in log-probability" if family.action_space.shape == () else "of a half-range"
+    print(f"written: {written}")
+    print(f"checked against the policy: actions differ by {max(found):.2g} {unit} at the most")

@@ -1,0 +1,74 @@
+"""hyperrl train."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import shlex
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from hyperrl.cli.console import Commands, whole_number
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    command = commands.add_parser("train", help="train an agent on a family")
+    command.add_argument("family", metavar="FAMILY", help="registered name, module:attribute, or path to a .py file")
+    command.add_argument("--run", type=Path, help="folder to write (default: runs/FAMILY-AGENT-SEED)")
+    command.add_argument("--resume", action="store_true", help="continue the run in the folder")
+    _add_settings(command)
+    command.set_defaults(command=_train)
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    """One option for each setting, with the docstring under the field as its help."""
+    from hyperrl.config import Config
+
+    group = command.add_argument_group("settings", "the family's tuned settings replace the defaults in brackets")
+    docs = _field_docs(Config)
+    for setting in fields(Config)[1:]:
+        kind: dict[str, Any] = {"type": {"int": whole_number, "float": float}.get(str(setting.type), str)}
+        if str(setting.type).startswith("tuple"):
+            kind = {"type": int, "nargs": "+"}
+        default = setting.default
+        group.add_argument(
+            f"--{setting.name.replace('_', '-')}",
+            default=argparse.SUPPRESS,
+            help=f"{docs[setting.name]} [{default}]".replace("%", "%%"),
+            **kind,
+        )
+
+
+def _field_docs(cls: type) -> dict[str, str]:
+    body = ast.parse(inspect.getsource(cls)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    return {
+        field.target.id: doc.value.value
+        for field, doc in zip(body.body, body.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(doc, ast.Expr)
+        and isinstance(doc.value, ast.Constant)
+        and isinstance(doc.value.value, str)
+    }
+
+
+def _train(args: argparse.Namespace) -> None:
+    from hyperrl.api import Interrupted, train
+
+    settings = {name: value for name, value in vars(args).items() if name not in ("command", "run", "resume", "family")}
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    try:
+        run = train(args.family, run=args.run, resume=args.resume, **settings)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        words = ["hyperrl", "train", args.family, *(["--run", str(args.run)] if args.run else [])]
+        for name, value in settings.items():
+            words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else [value])]
+        again = shlex.join([*words, "--resume"])
+        raise KeyboardInterrupt(f"{str(stop) or 'stopped'}; go on with: {again}") from None
+    print(f"validation {run.best['score']:.1f} after {run.best['step']:,} of {run.steps:,} steps; kept in {run.folder}")
+    evaluate = shlex.join(["hyperrl", "evaluate", str(run.folder)])
+    print(f"next: {evaluate}     {shlex.join(['tensorboard', '--logdir', str(run.folder.parent)])}")

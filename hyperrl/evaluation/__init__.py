@@ -1,0 +1,1 @@
+"""Judging: greedy returns on variants that were never seen, their statistics, and what was predicted of them."""

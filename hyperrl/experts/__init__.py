@@ -1,0 +1,1 @@
+"""Experts: Stable-Baselines3 PPO trained on single variants, as the ceiling of every judgement."""

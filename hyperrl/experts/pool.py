@@ -1,0 +1,233 @@
+"""Training experts: Stable-Baselines3 PPO on one variant alone each, in parallel processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+
+from hyperrl.envs import Family, InputError
+from hyperrl.envs.fingerprint import fingerprint
+from hyperrl.experts.cache import EXPERTS, Job, Record, checked_variants, expert_folder
+from hyperrl.experts.settings import EPISODES, expert_settings, greedy_returns, make_expert
+from hyperrl.families import resolve
+from hyperrl.play.actors import random_actions
+from hyperrl.play.episodes import play
+from hyperrl.storage.files import require_writable, write_atomically, write_json
+
+CURVE = 50
+"""Greedy judgements during an expert's training, evenly spaced: what learning from scratch costs on its variant."""
+
+
+def train_experts(
+    reference: str,
+    variants_TP: np.ndarray,
+    root: Path | str = EXPERTS,
+    seed: int = 0,
+    workers: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> list[Record]:
+    """Train an expert for each variant that has none, in parallel processes, with a progress bar on stderr.
+
+    Each finished expert is two files, written atomically, the JSON last: ``root/<family>/<key>.zip``, the
+    model for ``PPO.load`` (which unpickles: load none but your own), and ``root/<family>/<key>.json``, the
+    record, the only one that is read here. Interrupting keeps the finished ones; calling again goes on with
+    the rest.
+
+    A record is ``{"family", "parameters": {...}, "seed", "settings": {...}, "steps", "seconds" (of training),
+    "returns": [10 greedy episodes], "mean", "random" (mean return of random actions on the variant),
+    "curve": [[steps, mean of 10 greedy episodes]] from before training to its end,
+    "fingerprint" (of the physics: an expert of a family that moves otherwise by now is trained anew),
+    "normaliser": {"mean": [O], "var": [O], "epsilon", "clip"} or null}``. Returns are undiscounted.
+
+    Args:
+        reference: the family, as ``hyperrl.families.resolve`` reads it; the processes resolve it anew.
+        variants_TP: variants (T, P) in SI units, T >= 1.
+        root: folder of the cache.
+        seed: of training; another seed is another expert.
+        workers: processes, at least 1; as many as there are processors where ``None``.
+        overrides: changes to the family's settings; other settings are other experts.
+
+    Returns:
+        T records, in the order of the variants.
+
+    Raises:
+        InputError: no such family, no variants or one out of bounds, a setting or number out of range, a
+            folder that cannot be written, or a process that died.
+    """
+    family = resolve(reference)
+    settings = expert_settings(family, overrides)
+    variants = checked_variants(family, variants_TP)
+    workers = workers if workers is not None else os.cpu_count() or 1
+    if workers < 1:
+        raise InputError(f"workers={workers}: must be 1 or more; leave it out for one a processor")
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed={seed}: must be within [0, 2**32); choose another")
+    folder = expert_folder(Path(root), family)
+    require_writable(folder)
+    jobs = [Job(reference, variant, seed, settings, folder, family.name) for variant in variants]
+    missing = {job.key: job for job in jobs if job.cached(family) is None}
+    if missing:
+        _train_all(list(missing.values()), min(workers, len(missing)))
+    records = [job.cached(family) for job in jobs]
+    assert all(record is not None for record in records)
+    return cast(list[Record], records)
+
+
+class _Watch(BaseCallback):
+    """Draws the learning curve, and adds every rollout's steps to the counter that the processes share."""
+
+    def __init__(self, job: Job, family: Family) -> None:
+        super().__init__()
+        self.job, self.family, self.counted, self.seconds = job, family, 0, 0.0
+        self.curve: list[list[float]] = []
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps >= len(self.curve) * self.job.settings["total_timesteps"] / CURVE:
+            self.judge()
+
+    def _on_rollout_end(self) -> None:
+        if _counter is not None:
+            with _counter.get_lock():
+                _counter.value += self.num_timesteps - self.counted
+        self.counted = self.num_timesteps
+
+    def judge(self) -> np.ndarray:
+        """Play greedily and remember steps and mean; the time that it takes is none of training."""
+        began = time.perf_counter()
+        returns = greedy_returns(cast(PPO, self.model), self.family, self.job.parameters)
+        self.curve.append([self.num_timesteps, float(returns.mean())])
+        self.seconds += time.perf_counter() - began
+        return returns
+
+
+_counter: Any = None
+
+
+def _start_worker(counter: Any) -> None:
+    global _counter
+    _counter = counter
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _train(job: Job) -> None:
+    """Train, judge and store one expert."""
+    family = resolve(job.reference)
+    expert = make_expert(family, job.parameters, job.settings, job.seed)
+    began = time.perf_counter()
+    watch = _Watch(job, family)
+    expert.learn(job.settings["total_timesteps"], callback=watch)
+    seconds = time.perf_counter() - began - watch.seconds
+    normaliser = expert.get_vec_normalize_env()
+    scales = None
+    if normaliser is not None:
+        normaliser.training = False
+        if normaliser.norm_obs:
+            moments = cast(Any, normaliser.obs_rms)
+            scales = {"mean": moments.mean.tolist(), "var": moments.var.tolist()}
+            scales |= {"epsilon": normaliser.epsilon, "clip": normaliser.clip_obs}
+    returns = watch.judge()
+    actor = random_actions(family, variant=job.parameters)
+    random = play(family, family.table([job.parameters]), actor, EPISODES).returns_TE
+    record = {
+        "family": family.name,
+        "parameters": job.parameters,
+        "seed": job.seed,
+        "settings": job.settings,
+        "steps": expert.num_timesteps,
+        "seconds": round(seconds, 3),
+        "returns": returns.tolist(),
+        "mean": float(returns.mean()),
+        "random": float(random.mean()),
+        "curve": watch.curve,
+        "fingerprint": fingerprint(family, family.table([job.parameters])),
+        "normaliser": scales,
+    }
+    write_atomically(job.folder / f"{job.key}.zip", expert.save)
+    write_json(job.folder / f"{job.key}.json", record)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ignore Ctrl-C; processes started meanwhile go on ignoring it, so that this one ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _train_all(jobs: list[Job], workers: int) -> None:
+    context = multiprocessing.get_context("spawn")
+    counter = context.Value("q", 0)
+    columns = (
+        TextColumn("experts"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TextColumn("{task.fields[steps]:,} steps"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (counter,))
+    left: set[Future[None]] = set()
+    try:
+        with _uninterrupted():
+            left = {pool.submit(_train, job) for job in jobs}
+        with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120) as bar:
+            task = bar.add_task("experts", total=len(jobs), steps=0)
+            each = jobs[0].settings["total_timesteps"]
+            while left:
+                finished, left = wait(left, timeout=0.5, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    future.result()
+                steps = counter.value
+                bar.update(task, completed=min(steps / each, len(jobs)), steps=steps)
+            bar.update(task, completed=len(jobs))
+    except BrokenProcessPool:
+        done = len(jobs) - len(left)
+        raise InputError(
+            f"workers={workers}: a process died with {done} of {len(jobs)} experts done; call again to go "
+            "on, with fewer workers if memory ran out, and from a script under `if __name__ == '__main__':`"
+        ) from None
+    finally:
+        if left:
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)

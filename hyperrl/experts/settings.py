@@ -1,0 +1,156 @@
+"""Settings of experts, and an expert built from them.
+
+The settings are each family's tuned ones, the published ones of rl-baselines3-zoo for that
+environment (Raffin, 2020, https://github.com/DLR-RM/rl-baselines3-zoo, hyperparams/ppo.yml), and nothing is
+tuned here: an expert is the policy that they end with, never the best that was met on the way.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from hyperrl.envs import Family, InputError
+from hyperrl.experts.environment import VariantVecEnv
+from hyperrl.families import tuned
+from hyperrl.play.actors import Act
+from hyperrl.play.episodes import play
+
+DEFAULT_STEPS = 100_000
+"""Steps of an expert whose family names no settings; the rest are Stable-Baselines3's defaults."""
+EPISODES = 10
+"""Greedy episodes that an expert, and the random policy beside it, are judged by."""
+
+JUDGED_STARTS = "judged_starts"
+"""Setting: whether an expert practises from the starts that it is judged from."""
+
+_POLICY_SETTINGS = ("log_std_init", "ortho_init", "net_arch", "activation_fn")
+_SCHEDULED = ("learning_rate", "clip_range", "clip_range_vf")
+
+
+def schedule(name: str, value: Any) -> Any:
+    """Read a setting: ``"lin_0.001"`` falls from 0.001 to 0 over training (rl-zoo's notation), numbers stay.
+
+    Raises:
+        InputError: any other string.
+    """
+    if not isinstance(value, str):
+        return value
+    kind, _, number = value.partition("_")
+    try:
+        start = float(number)
+    except ValueError:
+        start = math.nan
+    if kind != "lin" or not math.isfinite(start):
+        raise InputError(f"{name}={value!r}: must be a number, or 'lin_' and a number; write it as 'lin_0.001'")
+    return LinearSchedule(start, 0.0, 1.0)
+
+
+def expert_settings(family: Family, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The settings of the family's experts: those that are tuned for it, changed by ``overrides``.
+
+    Keys are ``total_timesteps``, ``n_envs``, ``judged_starts`` (true: practise from the starts of judged episodes,
+    where the family has others to train from), ``normalize`` (true, or ``VecNormalize``'s arguments),
+    ``log_std_init``, ``ortho_init``, ``net_arch`` and ``activation_fn`` (a name in ``torch.nn``) of the
+    policy, and PPO's own. A family without settings gets Stable-Baselines3's and 100,000 steps.
+
+    Raises:
+        InputError: a key is unknown, or a value is out of range or no JSON.
+    """
+    settings = {"total_timesteps": DEFAULT_STEPS, "n_envs": 1, **tuned(family).expert, **(overrides or {})}
+    known = {
+        *inspect.signature(PPO).parameters,
+        "total_timesteps",
+        "n_envs",
+        JUDGED_STARTS,
+        "normalize",
+        *_POLICY_SETTINGS,
+    }
+    known -= {"env", "seed", "device", "verbose", "_init_setup_model"}
+    where = f"expert setting of family {family.name!r}"
+    for name in settings:
+        if name not in known:
+            raise InputError(f"{name}: unknown {where}; choose from {', '.join(sorted(known))}")
+    for name in ("total_timesteps", "n_envs"):
+        if not isinstance(settings[name], int) or settings[name] < 1:
+            raise InputError(f"{name}={settings[name]!r}: must be a whole number of 1 or more; mend the {where}")
+    if not isinstance(settings.get(JUDGED_STARTS, False), bool):
+        raise InputError(f"{JUDGED_STARTS}={settings[JUDGED_STARTS]!r}: must be true or false; mend the {where}")
+    for name in _SCHEDULED:
+        schedule(name, settings.get(name))
+    activation = settings.get("activation_fn", "Tanh")
+    if not (isinstance(activation, str) and isinstance(getattr(torch.nn, activation, None), type)):
+        raise InputError(f"activation_fn={activation!r}: must be the name of a class in torch.nn; write it as 'Tanh'")
+    try:
+        return cast(dict[str, Any], json.loads(json.dumps(settings, allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: must be numbers, texts, lists and dictionaries ({error}); mend it") from None
+
+
+def make_expert(
+    family: Family,
+    parameters: Mapping[str, float],
+    settings: Mapping[str, Any],
+    seed: int = 0,
+    env: VecEnv | None = None,
+) -> PPO:
+    """An untrained expert on its environment, as rl-zoo would build it; ``learn`` trains it.
+
+    Where ``normalize`` is set, ``VecNormalize`` scales observations and rewards, with PPO's own discount.
+
+    Args:
+        family: the task.
+        parameters: the variant in SI units.
+        settings: of ``expert_settings``.
+        seed: of weights, sampling and starts. Seeds the global generators of Python, NumPy and torch.
+        env: where it practises, another environment of the same task; the family's own by default.
+
+    Raises:
+        InputError: PPO refuses the settings, or the family has no ``judged_starts``.
+    """
+    arguments = {name: schedule(name, value) if name in _SCHEDULED else value for name, value in settings.items()}
+    arguments.pop("total_timesteps")
+    copies, judged_starts = arguments.pop("n_envs"), arguments.pop(JUDGED_STARTS, False)
+    env = env or VariantVecEnv(family, parameters, copies, seed, judged_starts)
+    policy_arguments = dict(arguments.pop("policy_kwargs", None) or {})
+    policy_arguments |= {name: arguments.pop(name) for name in _POLICY_SETTINGS if name in arguments}
+    if "activation_fn" in policy_arguments:
+        policy_arguments["activation_fn"] = getattr(torch.nn, policy_arguments["activation_fn"])
+    normalize = arguments.pop("normalize", False)
+    policy = arguments.pop("policy", "MlpPolicy")
+    try:
+        if normalize:
+            shared = {"gamma": arguments["gamma"]} if "gamma" in arguments else {}
+            env = VecNormalize(env, **({} if normalize is True else normalize), **shared)
+        with warnings.catch_warnings():
+            # rl-zoo's own settings for MountainCarContinuous have a batch larger than a rollout
+            warnings.filterwarnings("ignore", "You have specified a mini-batch size", UserWarning)
+            return PPO(policy, env, policy_kwargs=policy_arguments, seed=seed, device="cpu", **arguments)
+    except (TypeError, ValueError, AssertionError) as error:
+        line = " ".join(str(error).split())
+        raise InputError(f"expert settings of family {family.name!r}: refused by PPO ({line}); mend them") from None
+
+
+def greedy_returns(expert: PPO, family: Family, parameters: Mapping[str, float]) -> np.ndarray:
+    """Returns (10,) of deterministic episodes from the starts that every judgement shares.
+
+    Actions are clipped to the variant's own action space, and the normaliser is used as it is.
+    """
+    normaliser = expert.get_vec_normalize_env()
+
+    def act(obs: torch.Tensor) -> torch.Tensor:
+        obs_NO = obs.numpy() if normaliser is None else cast(np.ndarray, normaliser.normalize_obs(obs.numpy()))
+        action, _ = expert.predict(obs_NO, deterministic=True)
+        return torch.as_tensor(action)
+
+    return play(family, family.table([parameters]), Act(act), EPISODES).returns_TE[0]

@@ -1,0 +1,90 @@
+"""Whole episodes on given variants: what every judgement of a policy rests on."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hyperrl.envs import Family, VariantVectorEnv
+from hyperrl.play.actors import Actor
+from hyperrl.play.rollout import play_steps
+from hyperrl.seeds import seed_of
+
+START_SEED = seed_of("judged starts")
+"""Seed of the starts of judged episodes: the same for every variant, arm, expert and random policy."""
+CHECK_EVERY = 32
+"""Steps after which it is asked whether any episode goes on: asking waits for the device."""
+LAST_SHARE = 1 / 10
+"""Share of an episode whose mean reward is taken to go on where the time limit cut it."""
+
+
+class Episodes(NamedTuple):
+    """What whole episodes gave, E of each variant."""
+
+    returns_TE: np.ndarray
+    """Undiscounted."""
+    lengths_TE: np.ndarray
+    discounted_TE: np.ndarray
+    """Discounted returns. Where the time limit cut an episode, the mean reward of its last tenth is taken to go on
+    for ever: a value network learns to look beyond the limit."""
+    start_NO: Tensor
+    """What the first actions saw (T * E, O)."""
+
+
+def play(
+    family: Family,
+    variants_TP: np.ndarray,
+    actor: Actor,
+    episodes: int,
+    seed: int = START_SEED,
+    device: str | torch.device = "cpu",
+    gamma: float = 1.0,
+) -> Episodes:
+    """Play ``episodes`` episodes on each variant, all at once and in this process.
+
+    Args:
+        family: the task.
+        variants_TP: variants (T, P) in SI units.
+        actor: what acts.
+        episodes: episodes a variant.
+        seed: of the starts; the same seed gives every policy the same starts.
+        device: where to play.
+        gamma: discount of ``discounted_TE``.
+    """
+    env = family.in_process().vector(variants_TP, episodes, device, seed=seed)
+    played = play_once(env, actor, seed, gamma)
+    env.close()
+    return played
+
+
+@torch.no_grad()
+def play_once(env: VariantVectorEnv, actor: Actor, seed: int, gamma: float = 1.0) -> Episodes:
+    """One episode of every copy of an environment, from the starts of ``seed``."""
+    obs, _ = env.reset(seed=seed, options={"paired": True, "once": True})
+    actor.begin(env)
+    alive = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
+    returns = torch.zeros(env.num_envs, dtype=torch.float64, device=env.device)
+    lengths = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
+    discounted, late, cut = torch.zeros_like(returns), torch.zeros_like(returns), alive
+    start, limit = obs.clone(), env.family.max_episode_steps
+    last = math.ceil(limit * LAST_SHARE)
+    for step, transition in enumerate(play_steps(env, obs, actor, limit)):
+        reward = transition.reward_N * alive
+        returns += reward
+        lengths += alive
+        discounted += gamma**step * transition.reward_N * alive
+        if step >= limit - last:
+            late += reward
+        cut = alive & ~transition.terminated_N
+        alive = alive & ~transition.done_N
+        if step % CHECK_EVERY == CHECK_EVERY - 1 and not alive.any():
+            break
+    if gamma < 1:
+        discounted += gamma**limit / (1 - gamma) * late / last * (cut & (lengths == limit))
+    shape = (env.num_variants, env.copies)
+    returns_TE, lengths_TE, discounted_TE = (x.view(shape).cpu().numpy() for x in (returns, lengths, discounted))
+    return Episodes(returns_TE, lengths_TE, discounted_TE, start)

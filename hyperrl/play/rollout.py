@@ -1,0 +1,132 @@
+"""The one loop in which anything plays, and what training keeps of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import gymnasium
+import torch
+from torch import Tensor
+
+from hyperrl.agents import Agent
+from hyperrl.envs import VariantVectorEnv
+from hyperrl.play.actors import Actor, AgentActor, Decision, Transition
+
+
+def play_steps(env: VariantVectorEnv, obs_NO: Tensor, actor: Actor, steps: int) -> Iterator[Transition]:
+    """Play so many steps from observations (N, O); the actor has begun, and sees each transition first."""
+    for _ in range(steps):
+        action_N = actor.act(obs_NO)
+        after_NO, reward_N, terminated_N, truncated_N, info = env.step(action_N)
+        transition = Transition(obs_NO, action_N, reward_N, terminated_N, truncated_N, info["final_obs"], after_NO)
+        actor.see(transition)
+        yield transition
+        obs_NO = after_NO
+
+
+class Rollout(NamedTuple):
+    """What S steps on T variants x E copies gave, in buffers that every rollout fills anew."""
+
+    obs_STEO: Tensor
+    state_STEH: Tensor
+    """State of the arm in which each observation was read."""
+    action_STE: Tensor
+    """(S, T, E), or (S, T, E, A), as the policy drew them."""
+    log_prob_STE: Tensor
+    value_STE: Tensor
+    reward_STE: Tensor
+    terminated_STE: Tensor
+    done_STE: Tensor
+    """Terminated or truncated."""
+    next_obs_STEO: Tensor
+    """What each action led to, before any reset."""
+    next_state_STEH: Tensor
+    """State of the arm in which that is to be read."""
+    context_RTC: Tensor
+    """The contexts played under: R = S where parameters drift, else 1."""
+
+    @classmethod
+    def empty(cls, agent: Agent, env: VariantVectorEnv, steps: int) -> Rollout:
+        """Buffers for ``steps`` steps of an agent in an environment, on the environment's device."""
+        shape, family, device = (steps, env.num_variants, env.copies), env.family, env.device
+        discrete = isinstance(env.single_action_space, gymnasium.spaces.Discrete)
+        contexts = steps if family.drift else 1
+
+        def numbers(*sizes: int) -> Tensor:
+            return torch.empty((*shape, *sizes), device=device)
+
+        def flags() -> Tensor:
+            return torch.empty(shape, dtype=torch.bool, device=device)
+
+        observation = agent.spec.observation
+        action = torch.empty(shape, dtype=torch.int64, device=device) if discrete else numbers(agent.spec.action)
+        return cls(
+            obs_STEO=numbers(observation),
+            state_STEH=numbers(agent.state_size),
+            action_STE=action,
+            log_prob_STE=numbers(),
+            value_STE=numbers(),
+            reward_STE=numbers(),
+            terminated_STE=flags(),
+            done_STE=flags(),
+            next_obs_STEO=numbers(observation),
+            next_state_STEH=numbers(agent.state_size),
+            context_RTC=torch.empty((contexts, env.num_variants, agent.spec.context), device=device),
+        )
+
+    def write(self, step: int, decision: Decision, transition: Transition) -> None:
+        """Fill in one step."""
+        shape = self.reward_STE.shape[1:]
+        self.obs_STEO[step] = transition.obs_NO.view(*shape, -1)
+        self.state_STEH[step] = decision.state_TEH
+        self.action_STE[step] = decision.action_TE
+        self.log_prob_STE[step] = decision.distribution.log_prob(decision.action_TE)
+        self.value_STE[step] = decision.value_TE
+        self.reward_STE[step] = transition.reward_N.view(shape)
+        self.terminated_STE[step] = transition.terminated_N.view(shape)
+        self.done_STE[step] = transition.done_N.view(shape)
+        self.next_obs_STEO[step] = transition.next_obs_NO.view(*shape, -1)
+        self.next_state_STEH[step] = decision.next_state_TEH
+
+    def regrouped(self, variants: int, copies: int) -> Rollout:
+        """The same steps of the same copies, told to be so many variants x copies; the contexts stay as they are."""
+
+        def grouped(x_STE: Tensor) -> Tensor:
+            return x_STE.flatten(1, 2).unflatten(1, (variants, copies))
+
+        return Rollout(
+            obs_STEO=grouped(self.obs_STEO),
+            state_STEH=grouped(self.state_STEH),
+            action_STE=grouped(self.action_STE),
+            log_prob_STE=grouped(self.log_prob_STE),
+            value_STE=grouped(self.value_STE),
+            reward_STE=grouped(self.reward_STE),
+            terminated_STE=grouped(self.terminated_STE),
+            done_STE=grouped(self.done_STE),
+            next_obs_STEO=grouped(self.next_obs_STEO),
+            next_state_STEH=grouped(self.next_state_STEH),
+            context_RTC=self.context_RTC,
+        )
+
+    @property
+    def context_TC(self) -> Tensor:
+        """One row for each context: what drifts is another variant at every step."""
+        return self.context_RTC.flatten(0, 1)
+
+
+@torch.no_grad()
+def collect(env: VariantVectorEnv, obs_NO: Tensor, actor: AgentActor, rollout: Rollout) -> Tensor:
+    """Fill a rollout from observations (N, O) on; returns those after it.
+
+    Weights are generated once, and again at every step where parameters drift.
+    """
+    actor.generate(env.variants_TP)
+    rollout.context_RTC[0] = actor.context_TC
+    for step, transition in enumerate(play_steps(env, obs_NO, actor, len(rollout.reward_STE))):
+        assert actor.decision is not None
+        rollout.write(step, actor.decision, transition)
+        if env.family.drift:
+            rollout.context_RTC[step] = actor.context_TC
+        obs_NO = transition.after_NO
+    return obs_NO

@@ -1,0 +1,1 @@
+"""Reports: figures, tables, TensorBoard, and what is written of evaluations and adaptations."""

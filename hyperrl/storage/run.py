@@ -1,0 +1,142 @@
+"""A run's folder: its settings, its family's definition, and its best agent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Discrete
+
+from hyperrl.config import Config
+from hyperrl.envs import Family, InputError
+from hyperrl.envs.fingerprint import fingerprint, same_physics
+from hyperrl.families import resolve
+from hyperrl.storage import checkpoint
+from hyperrl.storage.agent import build_agent
+from hyperrl.storage.files import read_json, write_json
+
+SPLIT_SIZE = 64
+"""Variants of each split that are saved with a run and played by ``evaluate``."""
+
+
+FINGERPRINTED = 3
+"""Training variants by whose motion a family's physics is known again, beside the original task."""
+
+
+def definition(family: Family) -> dict[str, Any]:
+    """What a trained agent takes for granted of its family."""
+    parameters = [asdict(parameter) for parameter in family.parameters]
+    for parameter in parameters:
+        del parameter["note"]
+    return {
+        "name": family.name,
+        "parameters": parameters,
+        "held_out": dict(family.held_out),
+        "fixed": {split: np.asarray(rows).tolist() for split, rows in family.fixed.items()},
+        "observations": _space(family.observation_space),
+        "actions": _space(family.action_space),
+        "max_episode_steps": family.max_episode_steps,
+    }
+
+
+def _space(space: Box | Discrete) -> dict[str, Any]:
+    """A space as JSON can hold it: infinite ends as text."""
+    if isinstance(space, Discrete):
+        return {"n": int(space.n)}
+    return {name: [str(end) for end in getattr(space, name).flat] for name in ("low", "high")}
+
+
+def write_settings(folder: Path, config: Config, family: Family) -> None:
+    """Save settings, the family's definition and its splits, before training starts."""
+    splits = {split: family.variants(split, SPLIT_SIZE).tolist() for split in family.splits}
+    content = {
+        "format": checkpoint.FORMAT,
+        "config": asdict(config),
+        "family": definition(family),
+        "splits": splits,
+        "fingerprint": _fingerprint(family),
+    }
+    write_json(folder / "config.json", content)
+
+
+def _fingerprint(family: Family) -> list[float] | None:
+    """How the original task and a few training variants move; ``None`` where that is not the same twice."""
+    variants_TP = np.concatenate([family.table([{}]), family.variants("train", FINGERPRINTED)])
+    found = fingerprint(family, variants_TP)
+    return found if np.isfinite(found).all() and same_physics(found, fingerprint(family, variants_TP)) else None
+
+
+def _same_physics(family: Family, then: object) -> bool:
+    """Whether the family moves as it did; true where nobody can tell."""
+    now = _fingerprint(family)
+    return not isinstance(then, list) or now is None or same_physics(then, now)
+
+
+def read_settings(folder: Path, family: Family | None = None) -> tuple[Config, Family]:
+    """Settings and family of the run in ``folder``.
+
+    Raises:
+        InputError: there is no run, it is damaged or of another format, or its family has changed since.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: holds no run; name a folder that hyperrl train wrote")
+    content = read_json(path)
+    damaged = InputError(f"{path}: damaged; restore it, or train again into another folder")
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+        raise damaged
+    if content.get("format") != checkpoint.FORMAT:
+        raise InputError(f"{path}: format {content.get('format')}, this version reads {checkpoint.FORMAT}; train again")
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content["config"].items()
+    }
+    if {setting.name for setting in fields(Config)} != set(settings):
+        raise damaged
+    try:
+        config = Config(**settings)
+    except TypeError:
+        raise damaged from None
+    family = family or resolve(config.family)
+    if json.loads(json.dumps(definition(family))) != content.get("family"):
+        raise InputError(
+            f"{path}: family {family.name!r} has other parameters, ranges, spaces or held-out variants than when the "
+            "run was trained; restore them, or train again"
+        )
+    if not _same_physics(family, content.get("fingerprint")):
+        raise InputError(
+            f"{path}: the physics of family {family.name!r} is no longer that of the training: equal variants, starts "
+            "and actions lead elsewhere; restore it, or train again"
+        )
+    return config, family
+
+
+class StoredRun:
+    """A run as its folder holds it; ``hyperrl.api.Run`` is what users know of it."""
+
+    def __init__(self, folder: str | Path, family: Family | None = None) -> None:
+        """Load the run's best checkpoint.
+
+        Args:
+            folder: what ``hyperrl train --run`` wrote.
+            family: the family, where its reference in the settings cannot be resolved here.
+
+        Raises:
+            InputError: there is no run, or it cannot be read.
+        """
+        self.folder = Path(folder)
+        self.config, self.family = read_settings(self.folder, family)
+        path = self.folder / checkpoint.FILE
+        if not path.exists():
+            raise InputError(f"{self.folder}: stopped before its first checkpoint; go on with hyperrl train --resume")
+        state = checkpoint.load_run(path)
+        self.agent = build_agent(self.family, self.config, torch.device("cpu"))
+        try:
+            self.steps, self.best, self.curves = state["steps"], state["best"], state["curves"]
+            self.agent.load_state_dict(self.best["agent"])
+        except (KeyError, TypeError, AttributeError, RuntimeError):
+            raise InputError(f"{path}: belongs to other settings than config.json; restore either") from None
+        self.agent.requires_grad_(False)

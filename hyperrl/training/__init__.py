@@ -1,0 +1,1 @@
+"""The meta-loop: iterations, held-out play, and what is kept of them."""

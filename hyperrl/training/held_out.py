@@ -1,0 +1,66 @@
+"""The held-out variants that are played during training, and the best agent on the validation variants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from hyperrl.envs import Family
+from hyperrl.play.actors import AgentActor
+from hyperrl.play.episodes import play
+from hyperrl.seeds import seed_of
+from hyperrl.training.trainer import Trainer
+
+HELD_OUT = {"validation": 64, "interpolation": 16, "extrapolation": 16, "combination": 16}
+"""Variants of each split played during training; only ``validation`` decides anything."""
+HELD_OUT_EPISODES = 2
+VALIDATION = "validation"
+"""The split whose mean return picks the agent that is kept."""
+
+
+@dataclass
+class Progressed:
+    """What a run keeps beside its trainer: the best agent on the validation variants, and the held-out curves."""
+
+    score: float = -np.inf
+    step: int = 0
+    agent: dict[str, torch.Tensor] = field(default_factory=dict)
+    curves: dict[str, list[float]] = field(default_factory=lambda: {"steps": []})
+
+
+class HeldOut:
+    """The held-out variants played during training."""
+
+    def __init__(self, family: Family) -> None:
+        self.variants: dict[str, np.ndarray] = {}
+        for split in family.splits:
+            self.variants[split] = family.variants(split, HELD_OUT[split])
+
+    def play(self, trainer: Trainer, progressed: Progressed) -> dict[str, float]:
+        """Play every split at once, remember the curves, and keep the agent if it is the best on validation."""
+        table_TP = np.concatenate(list(self.variants.values()))
+        actor = AgentActor(trainer.agent, trainer.family)
+        played = play(trainer.family, table_TP, actor, HELD_OUT_EPISODES, seed_of("held-out starts"), trainer.device)
+        ends = np.cumsum([len(variants) for variants in self.variants.values()])[:-1]
+        scores = dict(zip(self.variants, np.split(played.returns_TE.mean(1), ends), strict=True))
+        progressed.curves["steps"].append(trainer.steps)
+        for split, score_T in scores.items():
+            progressed.curves.setdefault(split, []).append(float(score_T.mean()))
+        validation = scores[VALIDATION]
+        if validation.mean() >= progressed.score:
+            progressed.score = float(validation.mean())
+            self.keep(trainer, progressed)
+        tags = {f"eval/{split}/mean_reward": float(score_T.mean()) for split, score_T in scores.items()}
+        tags |= {f"eval/{split}/worst_reward": float(score_T.min()) for split, score_T in scores.items()}
+        count = len(validation)
+        return tags | {
+            "eval/mean_reward": float(validation.mean()),
+            "eval/mean_ep_length": float(played.lengths_TE[:count].mean()),
+        }
+
+    def keep(self, trainer: Trainer, progressed: Progressed) -> None:
+        """Remember the agent as it is now."""
+        progressed.step = trainer.steps
+        progressed.agent = {name: value.cpu().clone() for name, value in trainer.agent.state_dict().items()}

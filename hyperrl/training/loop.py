@@ -1,0 +1,159 @@
+"""From a trainer to a finished checkpoint: iterations, held-out play, checkpoints, curves, Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from hyperrl.agents import Agent
+from hyperrl.config import Config
+from hyperrl.envs import InputError
+from hyperrl.storage import checkpoint
+from hyperrl.storage.agent import build_agent
+from hyperrl.training.held_out import VALIDATION, HeldOut, Progressed
+from hyperrl.training.trainer import Trainer
+
+SECONDS_BETWEEN_CHECKPOINTS = 15.0
+
+
+class Interrupted(Exception):
+    """Ctrl-C stopped the training; what can be resumed is written."""
+
+
+class Log(AbstractContextManager["Log"], Protocol):
+    """Where a run's curves go."""
+
+    def scalars(self, metrics: dict[str, float], step: int) -> None:
+        """Add a point to each curve, after so many environment steps."""
+
+    def weights(self, trainer: Trainer, variants_TP: np.ndarray) -> None:
+        """Show what is generated for some variants."""
+
+    def finish(self, best: Agent, trainer: Trainer, variants_TP: np.ndarray, score: float) -> None:
+        """Show the best agent."""
+
+    def flush(self) -> None:
+        """Put on disk what was logged."""
+
+
+def restore(path: Path, trainer: Trainer, progressed: Progressed) -> None:
+    """Go on from a checkpoint.
+
+    Raises:
+        InputError: it cannot be read, or belongs to other settings.
+    """
+    state = checkpoint.load_run(path)
+    try:
+        trainer.load_state_dict(state["trainer"])
+        best = state["best"]
+        progressed.score, progressed.step, progressed.agent = best["score"], best["step"], best["agent"]
+        progressed.curves = state["curves"]
+    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError):
+        raise InputError(f"{path}: belongs to other settings than config.json; restore either") from None
+
+
+def save(path: Path, trainer: Trainer, progressed: Progressed) -> None:
+    """Write a checkpoint."""
+    best = {"score": progressed.score, "step": progressed.step, "agent": progressed.agent}
+    state = {
+        "steps": trainer.steps,
+        "trainer": trainer.state_dict(),
+        "best": best,
+        "curves": progressed.curves,
+    }
+    checkpoint.save(path, state)
+
+
+def run_loop(
+    trainer: Trainer, progressed: Progressed, folder: Path, open_log: Callable[[], Log], quiet: bool, more: bool
+) -> None:
+    """Iterate to the end; where ``more`` is to come, Ctrl-C during the last iteration stops that."""
+    config, path = trainer.config, folder / checkpoint.FILE
+    held_out = HeldOut(trainer.family)
+    evaluated = {round((i + 1) * config.iterations / config.evaluations) for i in range(config.evaluations)}
+    saved = started = time.monotonic()
+    first = trainer.steps
+    with _stop_on_interrupt() as stop, _progress_bar(config, first, quiet) as advance, open_log() as log:
+        while trainer.iteration < config.iterations:
+            metrics = trainer.iterate()
+            if not np.isfinite(metrics["train/loss"]):
+                raise InputError(
+                    f"loss={metrics['train/loss']} after {trainer.steps:,} steps: the training has diverged; "
+                    "choose a lower learning_rate, or mend the family's physics"
+                )
+            metrics["time/fps"] = (trainer.steps - first) / (time.monotonic() - started)
+            if trainer.iteration in evaluated:
+                metrics |= held_out.play(trainer, progressed)
+                log.weights(trainer, held_out.variants[VALIDATION])
+            log.scalars(metrics, trainer.steps)
+            advance(trainer.steps, metrics)
+            last = trainer.iteration == config.iterations
+            if last or stop() or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                if not progressed.agent:
+                    held_out.keep(trainer, progressed)
+                if last:
+                    best = build_agent(trainer.family, config, trainer.device)
+                    best.load_state_dict(progressed.agent)
+                    log.finish(best, trainer, held_out.variants[VALIDATION], progressed.score)
+                log.flush()
+                save(path, trainer, progressed)
+                saved = time.monotonic()
+            if stop() and (more or not last):
+                raise Interrupted(
+                    f"stopped after {trainer.steps:,} of {config.iterations * config.iteration_steps:,} steps"
+                )
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[Any]:
+    """Turn the first Ctrl-C into a question that the loop asks between iterations; the second one is Python's own."""
+    asked = []
+
+    def ask(signum: int, frame: Any) -> None:
+        asked.append(signum)
+        signal.signal(signal.SIGINT, previous)
+
+    try:
+        previous = signal.signal(signal.SIGINT, ask)
+    except ValueError:  # not the main thread: Ctrl-C never comes here
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def _progress_bar(config: Config, first: int, quiet: bool) -> Iterator[Any]:
+    columns = (
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f} steps"),
+        BarColumn(),
+        TextColumn("{task.fields[speed]:,.0f} steps/s  return {task.fields[score]}  left"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=quiet or not sys.stderr.isatty()) as bar:
+        total = config.iterations * config.iteration_steps
+        task = bar.add_task("", total=total, completed=first, speed=0.0, score="-")
+        shown = "-"  # until an episode has ended
+
+        def advance(steps: int, metrics: dict[str, float]) -> None:
+            nonlocal shown
+            if np.isfinite(metrics["rollout/ep_rew_mean"]):
+                shown = f"{metrics['rollout/ep_rew_mean']:.1f}"
+            bar.update(task, completed=steps, speed=metrics["time/fps"], score=shown)
+            if not quiet and bar.disable and "eval/mean_reward" in metrics:
+                line = f"{steps:>12,} of {total:,} steps  {metrics['time/fps']:,.0f} steps/s  return {shown}"
+                console.print(f"{line}  validation {metrics['eval/mean_reward']:.1f}", highlight=False)
+
+        yield advance

@@ -1,0 +1,304 @@
+"""The meta-loop's iteration: one objective over a family, variants resampled as it goes on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hyperrl.agents.hypernetwork import weight_statistics
+from hyperrl.agents.losses.advantages import gae
+from hyperrl.agents.losses.objective import Batch, Objective
+from hyperrl.agents.losses.ppo import PPO
+from hyperrl.agents.networks import sample
+from hyperrl.config import Config
+from hyperrl.envs import Family, InputError
+from hyperrl.play.actors import AgentActor
+from hyperrl.play.rollout import Rollout, collect
+from hyperrl.seeds import seed_of, torch_generator
+from hyperrl.storage.agent import build_agent, pick_device
+from hyperrl.training.sampler import Sampler, UniformSampler
+
+KL_LIMIT = 4
+"""Target KL divergences beyond which the rest of an update is void."""
+KL_TOLERANCE, CAUTION_STEP = 1.5, 1.5
+"""The learning rate changes where a KL divergence is this factor from its target, and by that factor."""
+VALUE_LAMBDA = 1.0
+"""Lambda of the returns that value networks learn: those of the rollout, its end bootstrapped. With that of the
+advantages, a value that is wrong by b would be aimed at a value that is wrong by almost b."""
+FAMILY_SHARE = 0.25
+"""Share of the family's mean variance in the scale of a variant's advantages."""
+
+Reward = Callable[[Rollout], Tensor]
+"""From a rollout to the rewards (S, T, E) that are learned from."""
+
+
+def environment_reward(rollout: Rollout) -> Tensor:
+    """The rewards as the environment gave them."""
+    return rollout.reward_STE
+
+
+class Trainer:
+    """Owns all that changes while training: agent, optimiser, environments, generators."""
+
+    def __init__(
+        self,
+        family: Family,
+        config: Config,
+        sampler: Sampler | None = None,
+        reward: Reward = environment_reward,
+        objective: Objective | None = None,
+    ) -> None:
+        """Set up the first iteration.
+
+        Args:
+            family: what is trained on.
+            config: the run's settings.
+            sampler: which variants; uniform over the training region by default.
+            reward: what is learned from; the environment's own by default.
+            objective: what is minimised; PPO with the settings' coefficients by default.
+
+        Raises:
+            InputError: the arm or the device is unknown, or minibatches and rollout do not fit a family that drifts.
+        """
+        if family.drift and config.rollout % config.minibatches:
+            raise InputError(
+                f"minibatches={config.minibatches}: must be a divisor of rollout = {config.rollout}, since the "
+                f"parameters of family {family.name!r} drift; choose another value"
+            )
+        self.family, self.config = family, config
+        self.device = pick_device(config.device)
+        self.sampler = sampler or UniformSampler(family, config.seed)
+        self.reward = reward
+        self.objective = objective or PPO(
+            clip=config.clip,
+            value_coef=config.value_coef,
+            entropy_coef=config.entropy_coef,
+            weight_norm_coef=config.weight_norm_coef,
+            diversity_coef=config.diversity_coef,
+        )
+        self.agent = build_agent(family, config, self.device)
+        variants_TP = self.sampler.draw(config.variants, 0)
+        self.env = family.vector(variants_TP, config.copies, self.device, seed=seed_of("starts", config.seed))
+        self.obs, _ = self.env.reset()
+        self.generators = {
+            name: torch_generator(name, config.seed, device=self.device) for name in ("actions", "minibatches")
+        }
+        self.actor = AgentActor(self.agent, family, partial(sample, generator=self.generators["actions"]))
+        self.actor.begin(self.env)
+        self.rollout = Rollout.empty(self.agent, self.env, config.rollout)
+        # a tensor, so that the learning rate changes without a copy to the host or a new graph
+        learning_rate = torch.tensor(config.learning_rate, device=self.device)
+        self.optimiser = torch.optim.Adam(self.agent.parameters(), lr=learning_rate, eps=1e-5, fused=True)
+        self.iteration = 0
+        self.caution = torch.ones((), device=self.device)
+        shape = (config.variants, config.copies)
+        self.discounted_TE = torch.zeros(shape, device=self.device)
+        self.episode_return_TE = torch.zeros(shape, device=self.device)
+        self.episode_length_TE = torch.zeros(shape, device=self.device)
+
+    @property
+    def steps(self) -> int:
+        """Environment steps so far."""
+        return self.iteration * self.config.iteration_steps
+
+    def iterate(self) -> dict[str, float]:
+        """One iteration of the meta-loop; returns what TensorBoard shows of it."""
+        self.resample()
+        rollout = self.collect()
+        reward_STE = self.reward(rollout)
+        batch, estimated = self.estimate(rollout._replace(reward_STE=reward_STE))
+        discounted_STE, episodes = self.count_episodes(rollout, reward_STE)
+        updated = self.update(batch, rollout.context_RTC)
+        self.normalise(rollout.obs_STEO, discounted_STE)
+        self.iteration += 1
+        metrics = episodes | estimated | updated
+        # one copy to the host for all of them
+        return dict(zip(metrics, torch.stack(list(metrics.values())).tolist(), strict=True))
+
+    def resample(self) -> None:
+        """Give the slots whose variants have lived for ``lifetime`` episodes' worth of steps freshly drawn ones."""
+        lifetime = math.ceil(self.config.lifetime * self.family.max_episode_steps / self.config.rollout)
+        replaced_T = np.arange(self.config.variants) % lifetime == self.iteration % lifetime
+        if self.iteration == 0 or not replaced_T.any():
+            return
+        self.obs = self.env.replace(self.sampler.draw(self.config.variants, self.iteration), replaced_T)
+        replaced = torch.as_tensor(replaced_T, device=self.device)
+        self.actor.restart(replaced)
+        for running_TE in (self.discounted_TE, self.episode_return_TE, self.episode_length_TE):
+            running_TE.mul_(~replaced.unsqueeze(1))
+
+    def context(self) -> Tensor:
+        """Contexts (T, C) of the variants that are trained on now."""
+        return self.family.encode(self.env.variants_TP.float())
+
+    def collect(self) -> Rollout:
+        """Generate weights once per variant and play S steps, into buffers that the next rollout overwrites."""
+        self.obs = collect(self.env, self.obs, self.actor, self.rollout)
+        return self.rollout
+
+    @torch.no_grad()
+    def estimate(self, rollout: Rollout) -> tuple[Batch, dict[str, Tensor]]:
+        """Advantages and returns, scaled per variant, and how well the values explain the returns."""
+        config = self.config
+        contexts = len(rollout.context_RTC)
+        weights_TD = self.agent.generate(rollout.context_TC)
+        next_obs_TNO = _by_context(rollout.next_obs_STEO, contexts)
+        _, next_value_TN, _ = self.agent(weights_TD, next_obs_TNO, _by_context(rollout.next_state_STEH, contexts))
+        next_value_STE = next_value_TN.view(contexts, config.variants, -1, config.copies).transpose(1, 2).flatten(0, 1)
+        estimated = partial(
+            gae,
+            rollout.reward_STE,
+            rollout.value_STE,
+            next_value_STE,
+            rollout.terminated_STE,
+            rollout.done_STE,
+            config.gamma,
+        )
+        advantage_STE = estimated(config.gae_lambda)
+        return_STE = estimated(VALUE_LAMBDA) + rollout.value_STE
+        advantage_TN, return_TN = _by_context(advantage_STE, 1), _by_context(return_STE, 1)
+        self.sampler.tell(self.env.variants_TP, advantage_TN.abs().mean(1))
+        mean_T1, var_T1 = advantage_TN.mean(1, keepdim=True), advantage_TN.var(1, keepdim=True)
+        # a variant whose advantages are almost constant is not scaled up
+        scale_T1 = (var_T1 + FAMILY_SHARE * var_T1.mean() + 1e-16).sqrt()
+        # the family's variance keeps a variant whose returns hardly vary from drowning the others
+        family_var = self.agent.normaliser.return_var
+        batch = Batch(
+            obs_TNO=_by_context(rollout.obs_STEO, contexts),
+            state_TNH=_by_context(rollout.state_STEH, contexts),
+            action_TN=_by_context(rollout.action_STE, contexts),
+            log_prob_TN=_by_context(rollout.log_prob_STE, contexts),
+            advantage_TN=_by_context((advantage_STE - mean_T1) / scale_T1, contexts),
+            return_TN=_by_context(return_STE, contexts),
+            return_scale_T1=(return_TN.var(1, keepdim=True) + family_var).sqrt().repeat(contexts, 1),
+        )
+        residual = return_STE - rollout.value_STE
+        return batch, {"train/explained_variance": 1 - residual.var() / (return_STE.var() + 1e-8)}
+
+    @torch.no_grad()
+    def count_episodes(self, rollout: Rollout, reward_STE: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Running discounted sums (S, T, E) of what is learned from, and mean return and length of ended episodes."""
+        discounted, ended_returns, ended_lengths = [], [], []
+        for learned_TE, reward_TE, done_TE in zip(reward_STE, rollout.reward_STE, rollout.done_STE, strict=True):
+            self.discounted_TE.mul_(self.config.gamma).add_(learned_TE)
+            self.episode_return_TE.add_(reward_TE)
+            self.episode_length_TE.add_(1)
+            discounted.append(self.discounted_TE.clone())
+            ended_returns.append(self.episode_return_TE * done_TE)
+            ended_lengths.append(self.episode_length_TE * done_TE)
+            for running_TE in (self.discounted_TE, self.episode_return_TE, self.episode_length_TE):
+                running_TE.mul_(~done_TE)
+        ended = rollout.done_STE.sum()
+        return torch.stack(discounted), {
+            "rollout/ep_rew_mean": torch.stack(ended_returns).sum() / ended,
+            "rollout/ep_len_mean": torch.stack(ended_lengths).sum() / ended,
+        }
+
+    def minibatches(self, batch: Batch, context_RTC: Tensor) -> Iterator[tuple[Batch, Tensor]]:
+        """One epoch: minibatches with as many samples of every variant, and the contexts (T, C) of their rows.
+
+        Where parameters drift, a minibatch holds every copy at some of the steps, each with its own context.
+        """
+        drifting, generator = len(context_RTC) > 1, self.generators["minibatches"]
+        samples = len(context_RTC) if drifting else batch.obs_TNO.shape[1]
+        order = torch.randperm(samples, generator=generator, device=self.device)
+        for rows in order.chunk(self.config.minibatches):
+            if drifting:
+                context_TC = context_RTC[rows].flatten(0, 1)
+                steps_RT = rows.unsqueeze(1) * self.config.variants
+                variants_T = torch.arange(self.config.variants, device=self.device)
+                yield batch.contexts((steps_RT + variants_T).flatten()), context_TC
+            else:
+                yield batch.take(rows), context_RTC[0]
+
+    def update(self, batch: Batch, context_RTC: Tensor) -> dict[str, Tensor]:
+        """Epochs of updates; each minibatch generates the weights again, so that gradients reach the generator."""
+        config, parameters = self.config, list(self.agent.parameters())
+        learning_rate = self.optimiser.param_groups[0]["lr"]
+        rate = self.caution * (config.learning_rate * (1 - self.iteration / config.iterations))
+        active = torch.ones((), device=self.device)
+        learning_rate.copy_(rate)
+        shown: dict[str, Tensor] = {}
+        history = []
+        for _ in range(config.epochs):
+            for minibatch, context_TC in self.minibatches(batch, context_RTC):
+                weights_TD = self.agent.generate(context_TC)
+                distribution, value_TN, _ = self.agent(weights_TD, minibatch.obs_TNO, minibatch.state_TNH)
+                terms = self.objective.terms(distribution, value_TN, minibatch, weights_TD)
+                self.optimiser.zero_grad(set_to_none=True)
+                terms.loss.backward()
+                gradient_norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+                approx_kl = terms.approx_kl_T.mean()
+                active = active * (approx_kl <= KL_LIMIT * config.target_kl)
+                # fused Adam takes no step, and keeps its moments, where this is 1; nothing waits for the device
+                self.optimiser.found_inf = 1 - active  # type: ignore[attr-defined]
+                self.optimiser.step()
+                steps = {"loss": terms.loss, "approx_kl": approx_kl, "grad_norm": gradient_norm, "active": active}
+                shown = {**steps, **terms.shown}
+                history.append(torch.stack([value.detach() for value in shown.values()]))
+        means = torch.stack(history).mean(0).unbind()
+        metrics = {f"train/{name}": value for name, value in zip(shown, means, strict=True)}
+        metrics["train/learning_rate"] = rate
+        self.caution = cautious(self.caution, metrics["train/approx_kl"], config.target_kl)
+        with torch.no_grad():
+            norm, diversity = weight_statistics(self.agent.generate(self.context()))
+        return metrics | {"train/weight_norm": norm, "train/weight_diversity": diversity}
+
+    def normalise(self, obs_STEO: Tensor, discounted_STE: Tensor) -> None:
+        """Take in a rollout's observations and discounted sums; the values stay what they were."""
+        normaliser = self.agent.normaliser
+        before = normaliser.value_scale
+        normaliser.update(obs_STEO, discounted_STE)
+        self.agent.scale_values(before / normaliser.value_scale)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next iteration depends on."""
+        return {
+            "iteration": self.iteration,
+            "agent": self.agent.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "env": self.env.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+            "caution": self.caution,
+            "state_TEH": self.actor.state_TEH,
+            "discounted_TE": self.discounted_TE,
+            "episode_return_TE": self.episode_return_TE,
+            "episode_length_TE": self.episode_length_TE,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state_dict``'s answer, bit for bit."""
+        self.iteration = state["iteration"]
+        self.agent.load_state_dict(state["agent"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["lr"].to(self.device)  # load_state_dict leaves it where the file was mapped
+        self.obs = self.env.load_state_dict(state["env"])
+        self.sampler.load_state_dict(state["sampler"])
+        for name, generator in self.generators.items():
+            generator.set_state(state["generators"][name].cpu())
+        self.actor.state_TEH = state["state_TEH"].to(self.device)
+        for name in ("caution", "discounted_TE", "episode_return_TE", "episode_length_TE"):
+            getattr(self, name).copy_(state[name])
+
+
+def cautious(caution: Tensor, kl: Tensor, target_kl: float, largest: float = 1.0) -> Tensor:
+    """The factor (0, largest] on the learning rate for the next update, after one whose mean KL divergence was ``kl``.
+
+    As the adaptive penalty of PPO (Schulman et al., 2017, section 4), on the learning rate: a policy that has grown
+    sure of itself is moved further by the same step.
+    """
+    lower = torch.where(kl > KL_TOLERANCE * target_kl, caution / CAUTION_STEP, caution)
+    return torch.where(kl < target_kl / KL_TOLERANCE, caution * CAUTION_STEP, lower).clamp(max=largest)
+
+
+def _by_context(x_STE: Tensor, contexts: int) -> Tensor:
+    """(S, T, E, ...) -> (contexts * T, S / contexts * E, ...): one row for each stretch of steps under one context."""
+    return x_STE.unflatten(0, (contexts, -1)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
