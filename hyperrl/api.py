@@ -122,7 +122,7 @@ class Run(StoredRun):
         Args:
             mode: one of ``hyperrl.adapt.MODES``.
             episodes: to be played.
-            unknown: the agent is not told the parameters, only the simulator is.
+            unknown: the agent does not know the parameters; only the simulator does.
             parameters: of the variant.
 
         Raises:
@@ -172,7 +172,7 @@ def train(
     encoder: bool = True,
     **settings: Any,
 ) -> Run:
-    """Train one agent on a family of variants, and the encoder that infers parameters it is not told.
+    """Train one agent on a family of variants, and the encoder that infers unknown parameters.
 
     Args:
         family: registered name, ``module:attribute``, path of a Python file that defines ``family``, or a ``Family``.

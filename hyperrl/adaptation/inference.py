@@ -41,7 +41,7 @@ LONGEST = 100
 SHARE = 0.5
 """Transitions that are trained on for each step of the run's training, where that is short."""
 CALIBRATION = 0.1
-"""Share of the transitions from which it is learned how sure the encoder may be."""
+"""Share of the transitions by which the encoder's spread is calibrated."""
 READ_EVERY = 16
 """Steps after which transitions are read, so that few have to be kept."""
 
@@ -161,7 +161,7 @@ def gather(
     env = family.in_process().vector(family.sample(variants, rng), COPIES, device, seed=seed_of("encoder starts", seed))
     obs, _ = env.reset()
     actor = Swapped(agent, family, partial(sample, generator=generator), generator)
-    told, coordinates = [], []
+    rounds_played, coordinates = [], []
     for round_ in range(rounds):
         if round_:
             obs = env.replace(family.sample(variants, rng), np.ones(variants, dtype=bool))
@@ -174,10 +174,12 @@ def gather(
             z_NZ = _coordinates(family, env)
         obs = transitions[-1].after_NO
         columns = ("obs_NO", "action_N", "reward_N", "next_obs_NO")
-        told.append([torch.stack([getattr(step, column) for step in transitions], 1) for column in columns])
+        rounds_played.append([torch.stack([getattr(step, column) for step in transitions], 1) for column in columns])
         coordinates.append(torch.stack(z_SNZ, 1))
     env.close()
-    return rows(family, *(torch.cat(list(column)) for column in zip(*told, strict=True))), torch.cat(coordinates)
+    return rows(family, *(torch.cat(list(column)) for column in zip(*rounds_played, strict=True))), torch.cat(
+        coordinates
+    )
 
 
 def _coordinates(family: Family, env: VariantVectorEnv) -> Tensor:
@@ -219,9 +221,9 @@ def train_encoder(
         raise InputError(f"family {family.name!r}: every parameter is a distractor, there is nothing to infer")
     device = torch.device(device)
     encoder = build_encoder(family).to(device)
-    told, z_BSZ = gather(agent, family, seed, device, rounds, variants)
+    parts, z_BSZ = gather(agent, family, seed, device, rounds, variants)
     kept = max(1, int(CALIBRATION * len(z_BSZ)))
-    flat, z_NZ = [(x[kept:].flatten(0, 1), y[kept:].flatten(0, 1)) for x, y in told], z_BSZ[kept:].flatten(0, 1)
+    flat, z_NZ = [(x[kept:].flatten(0, 1), y[kept:].flatten(0, 1)) for x, y in parts], z_BSZ[kept:].flatten(0, 1)
     for part, (x, y) in zip(encoder.parts, flat, strict=True):
         part.set_scales(x, y)
     optimiser = torch.optim.AdamW(encoder.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=True)
@@ -239,7 +241,7 @@ def train_encoder(
         if progress:
             progress(update + 1, updates)
     encoder.requires_grad_(False)
-    held = encoder.read([(x[:kept], y[:kept]) for x, y in told], torch.ones(z_BSZ[:kept].shape[:2], device=device))
+    held = encoder.read([(x[:kept], y[:kept]) for x, y in parts], torch.ones(z_BSZ[:kept].shape[:2], device=device))
     encoder.correct(held, z_BSZ[:kept, 0])
     # an agent that follows the encoder sees other states than those above
     played_TP = family.sample(variants, numpy_generator("encoder played variants", seed))
@@ -309,8 +311,8 @@ class Belief:
 
     def take(self, obs: Tensor, action: Tensor, reward: Tensor, after: Tensor, seen_BN: Tensor) -> None:
         """Take in N transitions of each copy at once, as ``see`` takes one: (B, N, O), (B, N, ...), (B, N)."""
-        told = self.encoder.read(rows(self.family, obs, action, reward, after), seen_BN.float())
-        self.statistics = self.statistics.plus(told)
+        read = self.encoder.read(rows(self.family, obs, action, reward, after), seen_BN.float())
+        self.statistics = self.statistics.plus(read)
 
     def _read(self) -> None:
         if self._unread:
@@ -349,9 +351,9 @@ class Belief:
 
 
 class Believing(Actor):
-    """Acts on variants that it is not told: weights are those for what is believed, as that sharpens.
+    """Acts on unknown variants: weights are generated from the posterior over their parameters.
 
-    What is believed is inferred anew, and the weights generated again, after 1, 2, 4, 8, ... transitions and at the
+    The posterior is computed anew, and the weights generated again, after 1, 2, 4, 8, ... transitions and at the
     beginning of every episode.
     """
 
@@ -385,7 +387,7 @@ class Believing(Actor):
 
 
 class Unknown(NamedTuple):
-    """What episodes gave on variants that the agent was not told: E copies of each variant, each read on its own."""
+    """What episodes gave on unknown variants: E copies of each variant, each read on its own."""
 
     returns_KTE: np.ndarray
     """Undiscounted, of the K episodes one after the other: the first of an agent that knows nothing."""
@@ -409,7 +411,7 @@ def play_unknown(
     device: str | torch.device = "cpu",
     belief: Belief | None = None,
 ) -> Unknown:
-    """Play greedy episodes on variants that the agent is not told, all at once and in this process.
+    """Play greedy episodes on unknown variants, all at once and in this process.
 
     Args:
         agent: the arm.

@@ -49,26 +49,25 @@ def adapt(
 ) -> Adaptation:
     """Adapt the run's agent to each variant by itself, all side by side.
 
-    ``infer`` follows an encoder that reads the episodes' transitions. ``context`` tries what it was told, or infers,
-    and the nearest variant within the training ranges, then searches around the better of the two by gradients, by a
-    small evolution strategy, and by gradients again. ``weights`` is PPO on the generated networks. ``all`` infers
-    where the variants are unknown, tries those two contexts and no others, then learns on the weights. Where the two
-    are the same for every variant, as for known ones within the training ranges, neither is tried.
+    ``infer`` generates weights from the encoder's posterior over the parameters. ``context`` tries the known or the
+    inferred context and that of the nearest variant within the training ranges, then searches around the better of the
+    two by gradients, by a small evolution strategy, and by gradients again. ``weights`` is PPO on the generated
+    networks. ``all`` infers where the variants are unknown, tries those two contexts, then learns on the weights. Where
+    the two are the same for every variant, as for known ones within the training ranges, neither is tried.
 
-    At the points of the curve ``all`` judges what it has come to, where that has changed, on ``JUDGED`` greedy
-    episodes of its own, which are further episodes than those asked for. It keeps what was inferred where
-    that did better, and what was learned from returns where a paired t-test is sure of it; it stops learning on a
-    variant where ``PATIENCE`` points in a row, from 5 episodes on, brought nothing.
+    At the points of the curve ``all`` judges new weights on ``JUDGED`` further greedy episodes. Inferred weights are
+    accepted if their mean return is higher, learned ones by ``selection.Selection``'s t-test; a variant stops learning
+    after ``PATIENCE`` points in a row, from 5 episodes on, without a gain.
 
-    No variant learns from another, but their random draws are shared: what comes of a variant depends on how many there
-    are beside it and where it stands among them.
+    No variant learns from another, but they share random draws: the result for a variant depends on how many there are
+    and on its place among them.
 
     Args:
         run: the trained agent.
         variants_TP: variants (T, P) in SI units.
         mode: one of ``MODES``.
         episodes: K, to be played on each variant, 0 or more.
-        unknown: the agent is not told the variants; only the simulator sees them.
+        unknown: the agent does not know the variants; only the simulator does.
         seed: of starts, actions and search.
         progress: called with the episodes played and K.
         policy_type: class of the adapted policies.

@@ -118,9 +118,10 @@ def _print_adaptation(found: Any, results: Sequence[dict[str, Any]], split: str 
         cells = [f"{returns_T.min():.1f}", ends] if several else []
         rows.append([*counts, steps, f"{returns_T.mean():.1f}", *cells, f"{seconds:.1f}"])
     first = results[0]
-    told = "parameters unknown" if found.unknown else "parameters known"
+    known = "unknown" if found.unknown else "known"
     where = f"{split}, {len(results)} variants" if several else "one variant"
-    title = f"{first['family']}, {first['agent']}, seed {first['seed']}: adapted to {where}; mode {found.mode}, {told}"
+    agent = f"{first['family']}, {first['agent']}, seed {first['seed']}"
+    title = f"{agent}: adapted to {where}; mode {found.mode}, parameters {known}"
     spread = ("worst", "95 % interval, over variants") if several else ()
     columns = ("episodes", "of them learned from", "steps", "mean return", *spread, "seconds")
     print_table(title, columns, rows, right=columns)
@@ -163,8 +164,8 @@ def _print_judgement(found: Any) -> None:
         print(f"no better than at first, on the {EPISODES} greedy episodes that the curve rests on: {who}")
     if steps_T.any():
         each = " a variant" if len(same_T) > 1 else ""
-        print(f"What is kept was judged on {JUDGED} episodes each time, of its own: {steps_T.mean():,.0f} of the steps")
-        print(f"above{each}. By that judgement it is never worse than at first.")
+        print(f"judgements, {JUDGED} episodes each, took {steps_T.mean():,.0f} of the steps{each};")
+        print("by them, what is kept is never worse than the first policy")
 
 
 def _print_inferred(found: Any) -> None:

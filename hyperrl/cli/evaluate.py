@@ -111,8 +111,8 @@ def _print_calibration(results: Sequence[dict[str, Any]]) -> None:
     for result in results:
         found = result["calibration"]
         means = [f"{found[name]:.1f}" for name in ("predicted", "measured", "mean_absolute_error")]
-        told = [found[name] for name in ("slope", "spearman", "spearman_return")]
-        shown = ["-" if number is None else f"{number:.2f}" for number in told]
+        numbers = [found[name] for name in ("slope", "spearman", "spearman_return")]
+        shown = ["-" if number is None else f"{number:.2f}" for number in numbers]
         rows.append([result["split"] or "given", *means, *shown])
     title = f"Discounted return (gamma {results[0]['calibration']['gamma']:g}), as the value networks predicted it"
     columns = ("split", "predicted", "measured", "mean error", "slope", "rank corr.", "with the return")

@@ -38,23 +38,23 @@ class Prediction:
     """Mean undiscounted return."""
 
     def json(self) -> dict[str, Any]:
-        """How well the prediction holds; ``None`` where nothing can be told, as of one variant.
+        """How well the prediction holds; ``None`` where the prediction never varies, as of one variant.
 
         ``slope`` is that of a straight line of measured over predicted: 1 where the prediction is neither exaggerated
         nor faint. ``spearman_return`` is the rank correlation of the prediction with the undiscounted return.
         """
         predicted_T, measured_T = self.predicted_T, self.measured_T
         spread = float(predicted_T.var())
-        told = spread > (1e-6 * np.abs(predicted_T).max(initial=1e-12)) ** 2
+        varies = spread > (1e-6 * np.abs(predicted_T).max(initial=1e-12)) ** 2
         covariance = float(((predicted_T - predicted_T.mean()) * (measured_T - measured_T.mean())).mean())
         return {
             "gamma": self.gamma,
             "predicted": float(predicted_T.mean()),
             "measured": float(measured_T.mean()),
             "mean_absolute_error": float(np.abs(predicted_T - measured_T).mean()),
-            "spearman": spearman(predicted_T, measured_T) if told else None,
-            "spearman_return": spearman(predicted_T, self.returns_T) if told else None,
-            "slope": covariance / spread if told else None,
+            "spearman": spearman(predicted_T, measured_T) if varies else None,
+            "spearman_return": spearman(predicted_T, self.returns_T) if varies else None,
+            "slope": covariance / spread if varies else None,
         }
 
 

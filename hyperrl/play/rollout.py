@@ -90,7 +90,7 @@ class Rollout(NamedTuple):
         self.next_state_STEH[step] = decision.next_state_TEH
 
     def regrouped(self, variants: int, copies: int) -> Rollout:
-        """The same steps of the same copies, told to be so many variants x copies; the contexts stay as they are."""
+        """The same copies in the same order, grouped as so many variants x copies; the contexts stay as they are."""
 
         def grouped(x_STE: Tensor) -> Tensor:
             return x_STE.flatten(1, 2).unflatten(1, (variants, copies))

@@ -236,7 +236,8 @@ class Trainer:
                 gradient_norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
                 approx_kl = terms.approx_kl_T.mean()
                 active = active * (approx_kl <= KL_LIMIT * config.target_kl)
-                # fused Adam takes no step, and keeps its moments, where this is 1; nothing waits for the device
+                # fused Adam takes no step, and keeps its moments, where this is 1; nothing waits for the device.
+                # PyTorch reads the attribute with getattr, and declares it nowhere
                 self.optimiser.found_inf = 1 - active  # type: ignore[attr-defined]
                 self.optimiser.step()
                 steps = {"loss": terms.loss, "approx_kl": approx_kl, "grad_norm": gradient_norm, "active": active}
@@ -292,8 +293,8 @@ class Trainer:
 def cautious(caution: Tensor, kl: Tensor, target_kl: float, largest: float = 1.0) -> Tensor:
     """The factor (0, largest] on the learning rate for the next update, after one whose mean KL divergence was ``kl``.
 
-    As the adaptive penalty of PPO (Schulman et al., 2017, section 4), on the learning rate: a policy that has grown
-    sure of itself is moved further by the same step.
+    As the adaptive penalty of PPO (Schulman et al., 2017, section 4), on the learning rate: the lower a policy's
+    entropy, the further the same step moves it.
     """
     lower = torch.where(kl > KL_TOLERANCE * target_kl, caution / CAUTION_STEP, caution)
     return torch.where(kl < target_kl / KL_TOLERANCE, caution * CAUTION_STEP, lower).clamp(max=largest)

@@ -492,7 +492,7 @@ def test_one_variant(cli, copied):
         inferred, true = result["inferred"][parameter.name], result["parameters"][parameter.name]
         values = [f"{value:.3g}" for value in (inferred["mean"], inferred["std"], true)]
         assert [parameter.name, parameter.unit, *values] in lines
-    assert re.search(r"judged on 5 episodes each time, of its own: [\d,]+ of the steps\nabove\. By", out)
+    assert re.search(r"judgements, 5 episodes each, took [\d,]+ of the steps;\nby them, what is kept", out)
     (worse,) = [result["curve"][-1]["return"] <= result["curve"][0]["return"]]
     assert ("no better than at first, on the 10 greedy episodes that the curve rests on: the policy" in out) == worse
     assert f"figure: {copied / 'figures' / 'adaptation-variant-all.png'}" in out
