@@ -41,7 +41,7 @@ def stream(name: str, seed: int = 0, *numbers: int) -> np.random.SeedSequence:
     Args:
         name: one of ``STREAMS``.
         seed: of the run; 0 for what is the same in all runs, such as the starts that judge.
-        numbers: what else tells streams of that name apart, 0 or more each.
+        numbers: indices that separate streams of the same name, 0 or more each.
 
     Raises:
         ValueError: there is no stream of that name.

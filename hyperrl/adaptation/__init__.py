@@ -1,1 +1,1 @@
-"""Adaptation: what a few episodes on a variant itself add; parameters inferred, contexts tried, weights learned."""
+"""Adaptation to a variant from a few episodes: inference of parameters, search of contexts, learning of weights."""

@@ -1,4 +1,4 @@
-"""Playing where the parameters are unknown: transitions are read, parameters inferred, weights generated from them."""
+"""Play on unknown variants: an encoder infers the parameters from transitions, and weights are generated from them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ READ_EVERY = 16
 
 
 class Effort(NamedTuple):
-    """What goes into an encoder; see ``train_encoder``."""
+    """How much data and how many updates an encoder is trained with; see ``train_encoder``."""
 
     updates: int = UPDATES
     rounds: int = ROUNDS
@@ -124,7 +124,7 @@ class Swapped(AgentActor):
         self._generator = generator
 
     def begin(self, env: VariantVectorEnv) -> None:
-        """Draw who acts for whom, and generate the weights."""
+        """Draw which copies act under another variant's policy, and generate the weights."""
         super().begin(env)
         variants, copies, device = env.num_variants, env.copies, env.device
         copy_TE = torch.arange(copies, device=device).expand(variants, -1)
@@ -139,7 +139,7 @@ class Swapped(AgentActor):
         self._back = self._order.argsort()
 
     def act(self, obs_NO: Tensor) -> Tensor:
-        """What the policies that were drawn do."""
+        """Act under the drawn policies."""
         return super().act(obs_NO[self._back])[self._order]
 
     def see(self, transition: Transition) -> None:
@@ -291,7 +291,7 @@ def encoder_of(run: StoredRun, progress: Callable[[int, int], None] | None = Non
 
 
 class Belief:
-    """What was read of B copies, each with parameters of its own, and what is believed of these."""
+    """Posteriors over the parameters of B copies, each from the transitions of that copy."""
 
     def __init__(self, encoder: TransitionEncoder, family: Family, copies: int) -> None:
         self.encoder, self.family = encoder, family
@@ -320,7 +320,7 @@ class Belief:
             self._unread = []
 
     def update(self) -> Posterior:
-        """Infer anew from all that was seen."""
+        """Compute the posterior from all transitions so far."""
         self._read()
         self.posterior = self.encoder.posterior(self.statistics)
         return self.posterior
@@ -332,7 +332,7 @@ class Belief:
 
     @property
     def std_BP(self) -> Tensor:
-        """Their deviations in SI units; nan for distractors, of which nothing can be known."""
+        """Their standard deviations in SI units; nan for distractors, which cannot be inferred."""
         std_BP = torch.full_like(self.mean_BP, torch.nan)
         for i, std_B in zip(self.family.inferable, self.posterior.std_BZ.unbind(1), strict=True):
             std_BP[:, i] = std_B * self.family.parameters[i].unit_coordinate
@@ -340,7 +340,7 @@ class Belief:
 
     @property
     def context_BC(self) -> Tensor:
-        """Contexts expected from what is believed."""
+        """Expected contexts under the posterior."""
         draws_BMZ = self.posterior.draws_BMZ
         draws_BMP = self.family.decode(draws_BMZ.flatten(0, 1)).unflatten(0, draws_BMZ.shape[:2])
         return self.family.expected_context(draws_BMP, self.posterior.weight_BM)
@@ -369,13 +369,13 @@ class Believing(Actor):
         self._state_B1H = self._agent.begin(env.num_envs, 1)
 
     def act(self, obs_NO: Tensor) -> Tensor:
-        """The most probable actions of the policies for what is believed."""
+        """The most probable actions under the weights generated from the posterior."""
         distribution, _, self._state_B1H = self._agent(self._weights_BD, obs_NO.unsqueeze(1), self._state_B1H)
         self._drawn_B1 = greedy(distribution)
         return self._to_env(self._drawn_B1).squeeze(1)
 
     def see(self, transition: Transition) -> None:
-        """Let what is believed take in a transition of each episode that goes on."""
+        """Update the posterior by a transition of each episode that goes on."""
         step = transition
         self._belief.see(step.obs_NO, step.action_N, step.reward_N, step.next_obs_NO, self._alive_B)
         self._state_B1H = self._agent.remember(self._state_B1H, self._drawn_B1, step.reward_N.unsqueeze(1))
@@ -387,7 +387,7 @@ class Believing(Actor):
 
 
 class Unknown(NamedTuple):
-    """What episodes gave on unknown variants: E copies of each variant, each read on its own."""
+    """Episodes on unknown variants: E copies of each variant, each with its own posterior."""
 
     returns_KTE: np.ndarray
     """Undiscounted, of the K episodes one after the other: the first of an agent that knows nothing."""

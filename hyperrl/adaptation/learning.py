@@ -1,6 +1,6 @@
-"""Learning on variants themselves, a few episodes at a time: on their networks' weights, or on their contexts.
+"""How adaptation learns from a few episodes: by inference, by gradients on weights or contexts, by evolution.
 
-T variants learn side by side and know nothing of each other: each has a step size and a score of its own.
+T variants learn side by side and independently: each has its own step size and its own score.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from hyperrl.seeds import numpy_generator, torch_generator
 from hyperrl.training.trainer import KL_LIMIT, cautious
 
 UPDATES = 32
-"""Gradient steps on what policies are written from after one episode; after R at once sqrt(R) times as many."""
+"""Gradient steps on the policy's weights or context after one episode; sqrt(R) times as many after R at once."""
 VALUE_UPDATES, VALUE_FITS = 32, 2
-"""Gradient steps on value networks before, and how often; each time the returns are estimated anew."""
+"""Gradient steps of one fit of the value networks, and fits a round; each fit estimates the returns anew."""
 RECENT = 2
 """Rounds whose episodes are learned from."""
 ROWS = 256
@@ -39,22 +39,22 @@ ROWS = 256
 WEIGHTS_RATE, CONTEXT_RATE, VALUE_RATE = 1e-4, 1e-2, 3e-3
 """Learning rates of Adam."""
 LARGEST_RATE = 4.0
-"""How many times the learning rate a variant may take whose policy hardly moves."""
+"""Largest factor on the learning rate of a variant whose policy hardly moves."""
 EXPLORATION = 2.0
-"""Exploration scale: how many times training's deviation continuous actions have while weights are learned."""
+"""Exploration scale: factor on the standard deviation of continuous actions while weights are learned."""
 LARGEST_WEIGHT = 2.0
 """Importance weight at which samples of an earlier policy are clipped."""
 READ_AT_ONCE = 500
-"""Transitions of each variant that a belief takes in at once, for the sake of memory."""
+"""Transitions of each variant that the encoder reads at once, to bound memory."""
 SPREAD = 0.05
-"""Deviation of the contexts that evolution tries, where 1 is the half-range of training."""
+"""Standard deviation of evolution's mutations of a context, where 1 is the half-range of training."""
 
 Write = Callable[[Tensor], Tensor]
 """From rows (N, X), such as contexts, to weights of networks (N, W)."""
 
 
 class Played(NamedTuple):
-    """E whole episodes of each variant; the steps after an episode's end count nowhere."""
+    """E whole episodes of each variant; steps after an episode's end are masked."""
 
     rollout: Rollout
     alive_STE: Tensor
@@ -72,7 +72,7 @@ class Played(NamedTuple):
 
 
 class Practice:
-    """T variants to play on, with every step counted."""
+    """Plays episodes on T variants, and counts every environment step."""
 
     def __init__(
         self,
@@ -83,15 +83,15 @@ class Practice:
         seed: int = 0,
         belief: Belief | None = None,
     ) -> None:
-        """Set them up.
+        """Take the variants.
 
         Args:
-            agent: what the networks' sizes and scales are taken from.
+            agent: gives the networks' sizes and scales.
             family: the agent's, none of whose parameters drift.
             variants_TP: in SI units; only the simulator sees them.
             config: settings of the agent's run.
             seed: of starts and actions.
-            belief: about the T variants, which takes in every transition.
+            belief: posterior over the T variants, updated by every transition.
         """
         self.family, self.variants_TP, self.config, self.belief = family.in_process(), variants_TP, config, belief
         self.target = agent.target
@@ -102,7 +102,7 @@ class Practice:
         self._seeds = numpy_generator("adaptation starts", seed)
 
     def next_seed(self) -> int:
-        """Of starts that no episode had before."""
+        """A seed for starts that no earlier episode had."""
         return int(self._seeds.integers(2**31))
 
     @torch.no_grad()
@@ -112,7 +112,7 @@ class Practice:
         Args:
             weights: of each variant's networks (T, W), or of each episode's own (T, E, W).
             episodes: E.
-            trial: seed of the starts, the same for all that is compared; actions are then the most probable ones.
+            trial: seed of the starts, the same for all candidates; actions are then greedy.
         """
         each = weights.ndim == 3
         variants_NP = np.repeat(self.variants_TP, episodes, axis=0) if each else self.variants_TP
@@ -147,28 +147,28 @@ def _by_variant(x_STE: Tensor) -> Tensor:
 
 
 def _by_step(x_TN: Tensor, rollout: Rollout) -> Tensor:
-    """Back again: (T, S * E) -> (S, T, E)."""
+    """The inverse: (T, S * E) -> (S, T, E)."""
     return x_TN.unflatten(1, rollout.reward_STE.shape[::2]).transpose(0, 1)
 
 
 class Learner(Protocol):
-    """What is learned by practice."""
+    """A way to learn from rounds of episodes."""
 
     tested: bool
-    """Whether what is learned is accepted only by a t-test of the returns; else a higher mean is enough."""
+    """Whether its weights are accepted only by a t-test of the returns; else a higher mean is enough."""
 
     def weights(self) -> Tensor:
-        """The networks (T, W) that it has come to."""
+        """The present networks (T, W)."""
 
     def learn(self, episodes: int) -> None:
-        """Play that many episodes of each variant, and learn from them."""
+        """Play one round of so many episodes of each variant, and learn from it."""
 
 
 class Inference:
-    """Greedy episodes under the weights for what is inferred meanwhile."""
+    """Plays greedy episodes under weights generated from the posterior, which each transition updates."""
 
     tested = False
-    """Transitions speak for it, not returns."""
+    """The evidence is the likelihood of the transitions, not the returns."""
 
     def __init__(self, agent: OrdinaryAgent, practice: Practice, belief: Belief, write: Write) -> None:
         self.agent, self.practice, self.belief, self.write = agent, practice, belief, write
@@ -179,7 +179,7 @@ class Inference:
         return self.write(self.belief.context_BC)
 
     def learn(self, episodes: int) -> None:
-        """Play, and infer on the way."""
+        """Play; infer at 1, 2, 4, 8, ... transitions."""
         practice, belief = self.practice, self.belief
         played = play_unknown(
             self.agent,
@@ -196,7 +196,7 @@ class Inference:
 
 
 class Samples(NamedTuple):
-    """Steps of the last rounds as the networks judge them now."""
+    """Steps of the last rounds, with advantages of the present networks."""
 
     batch: Batch
     alive_TN: Tensor
@@ -208,7 +208,7 @@ class Samples(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """One round's steps (T, N) as the networks judge them now."""
+    """One round's steps (T, N), with values and log-probabilities of the present networks."""
 
     obs_TNO: Tensor
     state_TNH: Tensor
@@ -221,10 +221,10 @@ class Judged(NamedTuple):
 
 
 class Descent:
-    """PPO on one variant at a time: the value network is fitted first, then the policy moves.
+    """PPO on each variant alone: first the value network is fitted, then the policy is updated.
 
-    A generated value network is wrong by what the hypernetwork does not know of the variant, and advantages with it.
-    The episodes of the last rounds are used once more, with clipped importance weights.
+    The fit comes first because errors of the generated value network are errors of the advantages. Episodes of the last
+    ``RECENT`` rounds are used, with clipped importance weights.
     """
 
     tested = True
@@ -232,12 +232,12 @@ class Descent:
     def __init__(
         self, practice: Practice, weights_TW: Tensor, rows_TX: Tensor, write: Write, learning_rate: float
     ) -> None:
-        """Begin at given networks.
+        """Start from given networks.
 
         Args:
-            practice: to play on.
-            weights_TW: whose value networks are where the fit begins.
-            rows_TX: what the policies are written from.
+            practice: plays the episodes.
+            weights_TW: networks whose value part is the start of the fit.
+            rows_TX: what is learned, weights or contexts, one row a variant.
             write: rows (T, X) -> the policies' weights.
             learning_rate: of the rows.
         """
@@ -249,13 +249,13 @@ class Descent:
         self._value_step = InnerStep[Batch](self._value_loss, VALUE_RATE, norm)
         self.caution_T = self._active_T = torch.ones(len(rows_TX), device=rows_TX.device)
         self._kl_UT: list[Tensor] = []
-        """Divergence of each update of a round."""
+        """KL divergence (T,) of each update of a round."""
         self.recent: list[Played] = []
         self.exploration = 1.0
 
     @classmethod
     def on_weights(cls, practice: Practice, weights_TW: Tensor) -> Descent:
-        """Learn on every weight, with actions ``EXPLORATION`` times as spread as those of the resulting policies."""
+        """Learn all weights of the policy; actions are sampled at ``EXPLORATION`` times its standard deviation."""
         rows_TX = practice.target.scaled_exploration(weights_TW, EXPLORATION)[:, : practice.target.policy_size]
         descent = cls(practice, weights_TW, rows_TX, lambda rows_TX: rows_TX, WEIGHTS_RATE)
         descent.exploration = EXPLORATION
@@ -263,7 +263,7 @@ class Descent:
 
     @classmethod
     def on_context(cls, practice: Practice, context_TC: Tensor, write: Write) -> Descent:
-        """Learn on the contexts that whole weights are written from."""
+        """Learn the contexts from which the policies' weights are generated."""
         size = practice.target.policy_size
         return cls(practice, write(context_TC), context_TC, lambda rows_TX: write(rows_TX)[:, :size], CONTEXT_RATE)
 
@@ -276,11 +276,11 @@ class Descent:
 
     @torch.no_grad()
     def weights(self) -> Tensor:
-        """The networks (T, W) that it has come to."""
+        """The present networks (T, W)."""
         return self.practice.target.scaled_exploration(self._weights_now(), 1 / self.exploration)
 
     def _policy_loss(self, rows_TX: Tensor, batch: Batch) -> InnerLoss:
-        """PPO's, until a variant's policy has moved too far in this round."""
+        """PPO's loss; a variant whose KL divergence passes ``KL_LIMIT`` targets is masked for the rest of the round."""
         weights_TW, config = self._weights(rows_TX, self.value_TV), self.practice.config
         distribution, value_TN, _ = self.practice.target(weights_TW, batch.obs_TNO, batch.state_TNH)
         loss = ppo_loss(distribution, value_TN, batch, config.clip)
@@ -295,7 +295,7 @@ class Descent:
         return InnerLoss(error_TN.square().mean(1).sum(), torch.ones_like(self.caution_T))
 
     def learn(self, episodes: int) -> None:
-        """Play with sampled actions, fit the values, then take PPO's steps; a policy that has moved too far stops."""
+        """Play with sampled actions, fit the value networks, then update the policies."""
         self.recent = [*self.recent, self.practice.play(self._weights_now(), episodes)][-RECENT:]
         share, generator = math.sqrt(episodes), self.practice.generator
         for _ in range(VALUE_FITS):
@@ -312,7 +312,7 @@ class Descent:
 
     @torch.no_grad()
     def _samples(self) -> Samples:
-        """The last rounds' steps, with advantages and importance weights of the networks as they are now."""
+        """Steps of the last rounds, with advantages and importance weights of the present networks."""
         rounds = [self._judged(played) for played in self.recent]
         judged = Judged(*(torch.cat(list(column), 1) for column in zip(*rounds, strict=True)))
         mean_T1, var_T1 = _moments(judged.advantage_TN, judged.alive_TN)
@@ -351,19 +351,19 @@ class Descent:
 
 
 def _moments(x_TN: Tensor, alive_TN: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (T, 1) of what is alive."""
+    """Mean and variance (T, 1) over the steps that belong to episodes."""
     count_T1 = alive_TN.sum(1, keepdim=True)
     mean_T1 = (x_TN * alive_TN).sum(1, keepdim=True) / count_T1
     return mean_T1, ((x_TN - mean_T1).square() * alive_TN).sum(1, keepdim=True) / count_T1
 
 
 class Trial:
-    """Contexts tried one after the other in greedy episodes from the same start; the best is kept."""
+    """Plays candidate contexts in turn, greedily and from the same start, and keeps the best."""
 
     tested = True
 
     def __init__(self, practice: Practice, candidates: Sequence[Tensor], write: Write) -> None:
-        """Try contexts (T, C) in turn; the first is what there was before."""
+        """Take candidates (T, C); the first is the present context."""
         self.practice, self.write, self.left = practice, write, list(candidates)
         self.context_TC, self.start = candidates[0], practice.next_seed()
         self.best_T = torch.full_like(candidates[0][:, 0], -torch.inf)
@@ -383,27 +383,27 @@ class Trial:
 
 
 class Evolution:
-    """A small evolution strategy in the context: the weighted mean of the better half of its mutants.
+    """A small evolution strategy on the context: the next mean is the weighted mean of the better half of its mutants.
 
-    Each mutant has one greedy episode, all of a generation from the same start: luck would decide otherwise. The
-    weights of recombination are those of CMA-ES (Hansen, 2016, "The CMA Evolution Strategy: A Tutorial", equation 49);
-    the spread stays as it is.
+    Each mutant plays one greedy episode; a generation shares one start, so that differences of start do not rank it.
+    The weights of recombination are those of CMA-ES (Hansen, 2016, "The CMA Evolution Strategy: A Tutorial", equation
+    49); the standard deviation is constant.
     """
 
     tested = True
 
     def __init__(self, practice: Practice, context_TC: Tensor, write: Write) -> None:
-        """Begin at contexts (T, C)."""
+        """Start at contexts (T, C)."""
         self.practice, self.context_TC, self.write = practice, context_TC, write
 
     @torch.no_grad()
     def weights(self) -> Tensor:
-        """The networks (T, W) of the contexts in the middle."""
+        """The networks (T, W) of the mean contexts."""
         return self.write(self.context_TC)
 
     @torch.no_grad()
     def learn(self, episodes: int) -> None:
-        """Play one generation: mirrored pairs, and the middle itself where a pair would be broken."""
+        """Play one generation of mirrored pairs; where the number is odd, the mean itself as well."""
         shape = (len(self.context_TC), episodes // 2, self.context_TC.shape[1])
         half = SPREAD * torch.randn(shape, generator=self.practice.generator, device=self.practice.device)
         steps_TEC = torch.cat([half, -half, torch.zeros_like(self.context_TC).unsqueeze(1)], 1)[:, :episodes]

@@ -1,4 +1,4 @@
-"""What adaptation came to."""
+"""The result of adaptation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from hyperrl.play.policy import VariantPolicy
 from hyperrl.storage.run import StoredRun
 
 EPISODES = 10
-"""Greedy episodes that a point of a curve is the mean of; they are none of the variant's budget."""
+"""Greedy episodes whose mean is a point of a curve; they measure only, and are not on its axis."""
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What adaptation came to on T variants, at K points of a curve."""
+    """The result of adaptation to T variants, at K points of a curve."""
 
     run: StoredRun
     mode: str
@@ -38,15 +38,15 @@ class Adaptation:
     returns_KT: np.ndarray
     """Mean undiscounted return of ``EPISODES`` greedy episodes."""
     seconds_K: list[float]
-    """Spent so far on all T variants together: episodes, learning, and judgement of what is kept but for the first,
-    without the episodes of the curve and an encoder's training."""
+    """Seconds so far, for all T variants together: episodes, learning and judgements after the first. The episodes of
+    the curve and the training of an encoder are not counted."""
     judged_steps_KT: np.ndarray
     """Further environment steps of the episodes that decided what is kept."""
     mean_TP: np.ndarray | None
     """Inferred parameters in SI units; ``None`` where nothing was inferred."""
     std_TP: np.ndarray | None
     agent: OrdinaryAgent = field(repr=False)
-    """Plays the adapted networks."""
+    """The agent of ordinary networks that runs ``weights_TW``."""
     weights_TW: Tensor = field(repr=False)
     policy_type: type[VariantPolicy] = VariantPolicy
 
@@ -69,7 +69,7 @@ class Adaptation:
 
     @property
     def policies(self) -> list[Any]:
-        """The adapted policies, each an ordinary one that ``export`` takes."""
+        """The adapted policies, one a variant; ``export`` takes them."""
         run, variants = self.run, self.run.family.untable(self.variants_TP)
         return [
             self.policy_type(self.agent, run.family, variant, gamma=run.config.gamma, weights_1D=weights_1W)

@@ -1,4 +1,4 @@
-"""Which of the weights that adaptation comes to are kept."""
+"""Decides which of the learned weights are kept."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ JUDGED = 5
 MARKS = (1, 2, 5, 10, 20, 50)
 """Episodes learned from after which a curve has a point and ``all`` judges, beside none and all."""
 LEVEL = 0.05
-"""Chance that ``all``, in all its looks together, keeps anything that is no better."""
+"""Largest probability that ``all``, over all its looks, accepts weights that are no better."""
 PATIENCE = 3
 """Judgements in a row without a gain after which ``all`` stops."""
 
 
 class Selection:
-    """Keeps the better weights of each variant, by greedy episodes of its own from the same starts.
+    """Keeps the better weights of each variant, judged by separate greedy episodes from the same starts.
 
-    What was learned is accepted if a paired one-sided t-test over ``JUDGED`` episodes gives p < ``LEVEL`` / looks
+    Learned weights are accepted if a paired one-sided t-test over ``JUDGED`` episodes gives p < ``LEVEL`` / looks
     (Bonferroni: each look may accept by luck). A variant stops learning after ``PATIENCE`` judgements in a row without
     a gain (early stopping).
     """
 
     def __init__(self, weights_TW: Tensor, judge: Callable[[Tensor], Episodes], looks: int) -> None:
-        """Begin with the weights that there are.
+        """Start from the present weights.
 
         Args:
             weights_TW: networks of T variants.
@@ -40,11 +40,11 @@ class Selection:
         """
         self.weights_TW, self._play = weights_TW, judge
         self.critical_t = student_t_quantile(1 - LEVEL / max(looks, 1), JUDGED - 1)
-        """Standard errors that a tested gain must have."""
+        """Critical value of the t-test."""
         self.steps_T = np.zeros(len(weights_TW), dtype=np.int64)
-        """Environment steps of the episodes that judged."""
+        """Environment steps of the judging episodes."""
         self.episodes_T = self.steps_T.copy()
-        """Episodes that judged."""
+        """Number of judging episodes."""
         self.spent_T = self.steps_T.copy()
         """Steps of the episodes learned from, until the variant's learning stopped."""
         self.learned_T = self.steps_T.copy()
@@ -54,7 +54,7 @@ class Selection:
 
     @property
     def active_T(self) -> np.ndarray:
-        """Where learning goes on."""
+        """Whether each variant still learns: (T,)."""
         return self.idle_T < PATIENCE
 
     def _judge(self, weights_TW: Tensor, judged_T: np.ndarray) -> np.ndarray:
@@ -66,13 +66,13 @@ class Selection:
     def offer(
         self, weights_TW: Tensor, learned: int, spent_T: np.ndarray, patient: bool, tested: bool = True
     ) -> Tensor:
-        """Judge other weights (T, W), where they are others, and answer what is kept.
+        """Judge new weights (T, W) of variants whose weights have changed; return those that are kept.
 
         Args:
-            weights_TW: what learning has come to.
+            weights_TW: the new weights.
             learned: episodes learned from so far.
             spent_T: their environment steps.
-            patient: what gains nothing does not yet count against the variant.
+            patient: a judgement without a gain does not yet count for early stopping.
             tested: whether a gain must pass the t-test; else a higher mean is enough.
         """
         critical_t = self.critical_t if tested else 0.0

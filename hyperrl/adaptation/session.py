@@ -1,4 +1,4 @@
-"""Fast adaptation: what a few episodes on a variant itself add to the policy that was generated for it."""
+"""Fast adaptation: improve a generated policy by a few episodes on its variant."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def adapt(
 
 
 def rounds(episodes: int) -> Iterator[int]:
-    """How many episodes are played before each step of learning: they add up to ``episodes``, and meet ``MARKS``."""
+    """Episodes of each round of learning; their sums meet ``MARKS`` and end at ``episodes``."""
     left = episodes
     for size in chain(ROUNDS, repeat(LATER)):
         if left <= 0:
@@ -107,7 +107,7 @@ def rounds(episodes: int) -> Iterator[int]:
 
 
 def marks_of(episodes: int) -> list[int]:
-    """Episodes learned from after which a curve of so many has a point, beside its first."""
+    """Numbers of episodes learned from at which a curve of ``episodes`` has a point, the first one aside."""
     return sorted({*(mark for mark in MARKS if mark < episodes), *([episodes] if episodes else [])})
 
 
@@ -122,13 +122,13 @@ class Point(NamedTuple):
     steps_T: np.ndarray
     """Environment steps learned from."""
     judged_T: np.ndarray
-    """Further episodes that judged."""
+    """Judging episodes."""
     judged_steps_T: np.ndarray
     returns_T: np.ndarray
 
 
 class _Session:
-    """One call of ``adapt``: what was learned so far, and what learns next."""
+    """The state of one call of ``adapt``."""
 
     def __init__(
         self, run: StoredRun, variants_TP: np.ndarray, mode: str, episodes: int, unknown: bool, seed: int
@@ -166,7 +166,7 @@ class _Session:
         return torch.as_tensor(self.variants_TP, dtype=torch.float32)
 
     def learners(self) -> Iterator[Learner]:
-        """What learns from each round of episodes."""
+        """The learner of each round."""
         if self.belief and (self.mode == "infer" or (self.mode == "all" and self.unknown)):
             inference = Inference(self.agent, self.practice, self.belief, self.write)
             yield from repeat(inference, 1 if self.mode == "all" else sys.maxsize)
@@ -183,7 +183,7 @@ class _Session:
         yield from repeat(Descent.on_weights(self.practice, self.weights_TW))
 
     def play(self, weights_TW: Tensor, episodes: int, seed: int) -> Episodes:
-        """Greedy episodes, which teach nothing."""
+        """Greedy episodes, for measurement only."""
         actor = AgentActor(self.target, self.family, weights_TD=weights_TW)
         return play(self.family, self.variants_TP, actor, episodes, seed, self.practice.device)
 
@@ -191,7 +191,7 @@ class _Session:
         return self.play(weights_TW, JUDGED, seed_of("adaptation judgement", self.seed))
 
     def adapt(self, progress: Callable[[int, int], None] | None) -> list[Point]:
-        """Play and learn round by round; the points of the curve."""
+        """Play and learn round by round; return the points of the curve."""
         episodes, played, seconds, learners = self.episodes, 0, 0.0, self.learners()
         marks = marks_of(episodes)
         points = [self._point(0, 0.0)]
@@ -228,7 +228,7 @@ class _Session:
         return Point(played, seconds, *learned, judged_T.copy(), judged_steps_T.copy(), returns_T)
 
     def result(self, points: list[Point], policy_type: type[VariantPolicy]) -> Adaptation:
-        """What it came to."""
+        """The points as arrays, with the adapted weights."""
         return Adaptation(
             run=self.run,
             mode=self.mode,

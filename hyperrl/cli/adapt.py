@@ -135,7 +135,7 @@ def _print_adaptation(found: Any, results: Sequence[dict[str, Any]], split: str 
 
 
 def _print_gap(found: Any, expert_T: Any) -> None:
-    """How far from the experts, and how much of that is closed where they are better than what there was."""
+    """How far from the experts, and the share of that gap closed where they are better than the first policy."""
     import numpy as np
 
     known_T = np.isfinite(expert_T)
@@ -149,7 +149,7 @@ def _print_gap(found: Any, expert_T: Any) -> None:
     room_T = known_T & (expert_T > first_T)
     if room_T.any():
         closed = (last_T - first_T)[room_T].sum() / (expert_T - first_T)[room_T].sum()
-        of = f", of the {room_T.sum()} variants whose experts are better than what there was at first"
+        of = f", of the {room_T.sum()} variants whose experts are better than the first policy"
         print(f"share of the gap closed: {100 * closed:.0f} %{of if len(expert_T) > 1 else ''}")
 
 
@@ -177,7 +177,7 @@ def _print_inferred(found: Any) -> None:
         for rows in zip(found.mean_TP, found.std_TP, found.variants_TP, strict=True)
     ]
     units = [family.parameters[i].unit for i in known]
-    title = "Inferred parameters: mean and spread of what is believed, and what the simulator was given"
+    title = "Inferred parameters: posterior mean and standard deviation, and the true values"
     if len(cells) == 1:
         rows = [[name, unit, *cell] for name, unit, cell in zip(family.changeable, units, cells[0], strict=True)]
         print_table(

@@ -1,4 +1,4 @@
-"""What acts in a vector environment: an agent's policies, or any function of observations."""
+"""Actors in a vector environment: an agent's policies, or any function of observations."""
 
 from __future__ import annotations
 
@@ -78,17 +78,17 @@ class Transition(NamedTuple):
 
 
 class Actor:
-    """What acts in an environment. ``begin`` comes first, then ``act`` and ``see`` in turn."""
+    """Acts in an environment. ``begin`` comes first, then ``act`` and ``see`` in turn."""
 
     def begin(self, env: VariantVectorEnv) -> None:
-        """Get ready for the variants of an environment whose copies have just started."""
+        """Prepare for the variants of an environment whose copies have just started."""
 
     def act(self, obs_NO: Tensor) -> Tensor:
         """The environment's actions (N,) or (N, A) for observations (N, O), copies of a variant side by side."""
         raise NotImplementedError
 
     def see(self, transition: Transition) -> None:
-        """Take in what the action led to."""
+        """Receive the transition that the action led to."""
 
 
 class Act(Actor):
@@ -98,12 +98,12 @@ class Act(Actor):
         self._function = function
 
     def act(self, obs_NO: Tensor) -> Tensor:
-        """What the function says."""
+        """The function's actions."""
         return self._function(obs_NO)
 
 
 class Decision(NamedTuple):
-    """What an agent made of observations, T variants x E copies."""
+    """An agent's decision on observations, T variants x E copies."""
 
     distribution: Distribution
     value_TE: Tensor

@@ -1,4 +1,4 @@
-"""Whole episodes on given variants: what every judgement of a policy rests on."""
+"""Whole episodes on given variants, for every measurement of a policy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LAST_SHARE = 1 / 10
 
 
 class Episodes(NamedTuple):
-    """What whole episodes gave, E of each variant."""
+    """Returns and lengths of whole episodes, E of each variant."""
 
     returns_TE: np.ndarray
     """Undiscounted."""
