@@ -18,6 +18,7 @@ from hyperrl.agents import Agent
 from hyperrl.agents.encoder import Coordinate, Posterior, Rows, TransitionEncoder
 from hyperrl.agents.networks import sample
 from hyperrl.envs import Family, InputError, Parameter, VariantVectorEnv
+from hyperrl.envs.actions import first
 from hyperrl.play.actors import Actor, AgentActor, Pick, Transition, greedy, half_ranges, to_env_units
 from hyperrl.play.episodes import START_SEED, play_once
 from hyperrl.play.rollout import play_steps
@@ -108,7 +109,8 @@ def rows(family: Family, obs: Tensor, action: Tensor, reward: Tensor, after: Ten
         centre, half = (end.to(obs.device) for end in half_ranges(family.action_space))
         action = (action - centre) / half
     else:
-        action = nn.functional.one_hot(action.long(), int(family.action_space.n)).to(obs.dtype)
+        index = action.long() - first(family.action_space)
+        action = nn.functional.one_hot(index, int(family.action_space.n)).to(obs.dtype)
     taken, change = torch.cat([obs, action], -1), after - obs
     return [(taken, change), (torch.cat([taken, change], -1), torch.stack([reward, reward.square()], -1))]
 
