@@ -350,14 +350,15 @@ class Context(SingleEnv, gymnasium.Wrapper):
             self._settle()
         obs, info = super().reset(seed=seed, options={**self.family.reset_options, **(options or {})} or None)
         self._apply()
-        return obs, info
+        return np.array(obs), info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take one action."""
         if self.resting:
             return self._nothing, 0.0, False, False, {}
         obs, reward, terminated, truncated, info = self.env.step(action)
-        return obs, reward, terminated, self._pass() or truncated, info
+        # a copy, because an environment may overwrite what it has returned, and copies of it may share an array
+        return np.array(obs), reward, terminated, self._pass() or truncated, info
 
     def _arguments(self) -> dict[str, float]:
         apply = self.family.apply.items()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from gymnasium.spaces import Box
 from stable_baselines3 import PPO
 from torch import Tensor
 
 from hyperrl.envs import Family, InputError
-from hyperrl.envs.actions import first, whole
+from hyperrl.envs.actions import first
 from hyperrl.export.plain import ACTIVATIONS, Act, plain
 from hyperrl.play.policy import VariantPolicy
 
@@ -18,12 +19,12 @@ def require_space(family: Family) -> None:
     """Refuse action spaces that Stable-Baselines3 does not know.
 
     Raises:
-        InputError: continuous actions have no ends or are whole numbers, or discrete ones are not counted from 0.
+        InputError: continuous actions have no ends or are rounded, or discrete ones are not counted from 0.
     """
     space = family.action_space
     if isinstance(space, Box) and not space.is_bounded():
         raise InputError("format 'sb3': Stable-Baselines3 needs bounded actions; choose onnx or torch")
-    if whole(space):
+    if isinstance(space, Box) and space.dtype not in (np.float32, np.float64):
         raise InputError(f"format 'sb3': Stable-Baselines3 rounds no actions to {space.dtype}; choose onnx or torch")
     if first(space):
         raise InputError(
