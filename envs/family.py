@@ -272,6 +272,10 @@ class Family:
         """Number of copies that are judged at once; ``None`` where any number may be."""
         return None
 
+    def at_once(self, copies: int, variants: int) -> int:
+        """How many of some variants may be played at once, each by so many copies: at least 1."""
+        return variants if self.simulators is None else min(variants, max(1, self.simulators // copies))
+
     @property
     def own_statistics(self) -> tuple[str, ...]:
         """Names of what normalises observations or rewards within the environment, by statistics of its own."""

@@ -160,6 +160,8 @@ def gather(
     """
     rng, generator = numpy_generator("encoder variants", seed), torch_generator("encoder actions", seed, device=device)
     steps = min(LONGEST, family.max_episode_steps)
+    size = family.at_once(COPIES, variants)
+    rounds, variants = -(-rounds * variants // size), size
     env = family.in_process().vector(family.sample(variants, rng), COPIES, device, seed=seed_of("encoder starts", seed))
     obs, _ = env.reset()
     actor = Swapped(agent, family, partial(sample, generator=generator), generator)
@@ -248,9 +250,11 @@ def train_encoder(
     # an agent that follows the encoder sees other states than those above
     played_TP = family.sample(variants, numpy_generator("encoder played variants", seed))
     play_seed = seed_of("encoder play", seed)
-    played = play_unknown(agent, family, encoder, played_TP, 1, 1, play_seed, device).belief.statistics
+    size = family.at_once(1, variants)
+    for part_TP in np.split(played_TP, range(size, variants, size)):
+        held = held.joined(play_unknown(agent, family, encoder, part_TP, 1, 1, play_seed, device).belief.statistics)
     z_TZ = family.coordinates(torch.as_tensor(played_TP, dtype=torch.float32, device=device))
-    encoder.correct(held.joined(played), torch.cat([z_BSZ[:kept, 0], z_TZ]))
+    encoder.correct(held, torch.cat([z_BSZ[:kept, 0], z_TZ]))
     return encoder
 
 

@@ -188,6 +188,9 @@ def _played(policies: Sequence[VariantPolicy]) -> np.ndarray:
     if any(policy.agent is not agent for policy in policies):
         raise ValueError("policies of several agents; export those of one at a time")
     weights_TD, (copies, steps) = torch.cat([policy.weights_1D for policy in policies]), PLAY
+    size = family.at_once(copies, len(policies))
+    if size < len(policies):
+        return np.concatenate([_played(policies[i : i + size]) for i in range(0, len(policies), size)])
     env = family.vector(family.table([policy.parameters for policy in policies]), copies, device, seed=START_SEED)
     obs, _ = env.reset(seed=START_SEED)
     actor = AgentActor(agent, family, weights_TD=weights_TD)

@@ -62,8 +62,7 @@ def play(
         device: where to play.
         gamma: discount of ``discounted_TE``.
     """
-    at_once = len(variants_TP) if family.simulators is None else max(1, family.simulators // episodes)
-    parts = -(-len(variants_TP) // at_once)
+    parts = -(-len(variants_TP) // family.at_once(episodes, len(variants_TP)))
     size = -(-len(variants_TP) // parts)  # of each, filled up with the last variant
     played = []
     with closing(family.in_process().vector(variants_TP[:size], episodes, device, seed=seed)) as env:
