@@ -7,6 +7,8 @@ fails at other values.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -59,12 +61,7 @@ def distractors(
     )
     changes: dict[str, Any] = {}
     if isinstance(family, PhysicsFamily) and family.twin is not None:
-        twin = family.twin
-
-        def undistracted(render_mode: str | None = None, **parameters: float) -> Any:
-            return twin(render_mode, **{name: value for name, value in parameters.items() if name in family.names})
-
-        changes["twin"] = undistracted
+        changes["twin"] = partial(_undistracted, family.twin, family.names)
     return dataclasses.replace(
         family,
         name=name or f"{family.name}_d{k}",
@@ -76,6 +73,13 @@ def distractors(
         ),
         **changes,
     )
+
+
+def _undistracted(
+    twin: Callable[..., Any], names: tuple[str, ...], render_mode: str | None = None, **parameters: float
+) -> Any:
+    """The twin, of which the distractors are kept."""
+    return twin(render_mode, **{name: value for name, value in parameters.items() if name in names})
 
 
 def _widened(split: str, rows: np.ndarray, k: int, train: float, evaluation: float) -> np.ndarray:

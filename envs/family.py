@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import gymnasium
 import numpy as np
@@ -27,6 +27,15 @@ def _intervals(name: str, given: Any) -> tuple[tuple[float, float], ...]:
     return tuple(two_ends(name, ends) for ends in (given if several else [given]))
 
 
+def _is_flat(space: Any) -> bool:
+    numbers = isinstance(space, gymnasium.spaces.Box) and np.issubdtype(space.dtype, np.number)
+    return numbers and len(space.shape) == 1 and space.shape[0] >= 1
+
+
+def _named(space: Any) -> str:
+    return f"{type(space).__name__} of shape {getattr(space, 'shape', None)}"
+
+
 @dataclass(frozen=True, eq=False)
 class Family:
     """A contextual MDP: one task, its parameters and their splits.
@@ -41,7 +50,7 @@ class Family:
     observation_space: gymnasium.spaces.Box
     """Observations of one copy, shape (O,)."""
     action_space: gymnasium.spaces.Box | gymnasium.spaces.Discrete
-    """Actions of one copy: Box (A,), or Discrete starting at 0. Holds the actions of every variant."""
+    """Actions of one copy: Box (A,) of real or whole numbers, or Discrete. Holds the actions of every variant."""
     max_episode_steps: int
     """Steps after which an episode is truncated."""
     held_out: Mapping[str, Any] = field(default_factory=dict)
@@ -120,6 +129,20 @@ class Family:
                     f"family {self.name!r}: fixed {split!r} of shape {np.shape(rows)} must be a split's name and "
                     f"variants (n, {width}) with n >= 1; choose from {', '.join(SPLITS)}"
                 )
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        """The family itself: nothing in it changes."""
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields, with plain mappings, because read-only ones cannot be pickled."""
+        return {
+            name: dict(value) if isinstance(value, MappingProxyType) else value for name, value in vars(self).items()
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, MappingProxyType(value) if isinstance(value, dict) else value)
 
     def __getitem__(self, name: str) -> Parameter:
         for parameter in self.parameters:
@@ -245,6 +268,20 @@ class Family:
         return self.action_space
 
     @property
+    def simulators(self) -> int | None:
+        """Number of copies that are judged at once; ``None`` where any number may be."""
+        return None
+
+    def at_once(self, copies: int, variants: int) -> int:
+        """How many of some variants may be played at once, each by so many copies: at least 1."""
+        return variants if self.simulators is None else min(variants, max(1, self.simulators // copies))
+
+    @property
+    def own_statistics(self) -> tuple[str, ...]:
+        """Names of what normalises observations or rewards within the environment, by statistics of its own."""
+        return ()
+
+    @property
     def drawn(self) -> bool:
         """Whether the single environment renders."""
         raise NotImplementedError
@@ -309,11 +346,17 @@ class Family:
             InputError: a space is of another kind, drift fails or leaves the bounds, or the simulation fails.
         """
         space = self.action_space
-        if not (isinstance(self.observation_space, gymnasium.spaces.Box) and len(self.observation_space.shape) == 1):
-            raise InputError(f"family {self.name!r}: observation_space must be a Box of shape (O,)")
-        discrete = isinstance(space, gymnasium.spaces.Discrete) and space.start == 0
-        if not (discrete or (isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1)):
-            raise InputError(f"family {self.name!r}: action_space must be a Box of shape (A,), or a Discrete from 0")
+        what = f"family {self.name!r}"
+        if not _is_flat(self.observation_space):
+            raise InputError(
+                f"{what}: observation_space {_named(self.observation_space)} must be a Box of shape (O,), O >= 1; "
+                "make one vector of it, as gymnasium.wrappers.FlattenObservation does within `make`"
+            )
+        if not (isinstance(space, gymnasium.spaces.Discrete) or _is_flat(space)):
+            raise InputError(
+                f"{what}: action_space {_named(space)} must be a Box of numbers of shape (A,), A >= 1, or a "
+                "Discrete; make one vector of it, as gymnasium.wrappers.TransformAction does within `make`"
+            )
         for name in self.drift:
             for value in self[name].train:
                 self._check_drift(name, value)

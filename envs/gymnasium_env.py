@@ -5,9 +5,10 @@ Gymnasium's ``SyncVectorEnv`` or ``AsyncVectorEnv`` steps the copies, each with 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -20,7 +21,8 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
-from hyperrl.envs.errors import InputError, one_line
+from hyperrl.envs.actions import first, fitting
+from hyperrl.envs.errors import InputError, number, one_line
 from hyperrl.envs.family import Family
 from hyperrl.envs.single import SingleEnv
 from hyperrl.envs.vector import VariantVectorEnv
@@ -103,6 +105,16 @@ def _owner(env: Any, path: str) -> tuple[Any, str]:
     return last, leaf
 
 
+def _with_statistics(env: gymnasium.Env) -> Iterator[str]:
+    """Names of the wrappers that keep means and variances, as ``NormalizeObservation`` does."""
+    while isinstance(env, gymnasium.Wrapper):
+        if any(
+            hasattr(value, "mean") and hasattr(value, "var") and hasattr(value, "count") for value in vars(env).values()
+        ):
+            yield type(env).__name__
+        env = env.env
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GymnasiumFamily(Family):
     """Variants of any Gymnasium environment with a Box of shape (O,) as observations.
@@ -115,32 +127,39 @@ class GymnasiumFamily(Family):
     """
 
     make: str | Callable[..., gymnasium.Env]
-    """Id of a registered environment, or ``make(render_mode=None, **arguments)``. The time limit of an id is not
-    applied by Gymnasium; ``max_episode_steps`` replaces it."""
+    """Id of a registered environment, or ``make(render_mode=None, **arguments)``, which gets a ``render_mode`` only
+    where frames are wanted. The time limit of an id is not applied by Gymnasium; ``max_episode_steps`` replaces it."""
     apply: Mapping[str, How] = field(default_factory=dict)
     """Parameter name -> how it is applied. Distractors are not in it."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the constructor that are the same for every variant."""
     derive: Callable[[Any], None] | None = None
     """Called with ``env.unwrapped`` after the parameters are set: computes attributes derived from them."""
+    reset_options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of every reset; those that a reset is given are added to them."""
     vectorization: str = "sync"
     """``"sync"``: all copies in this process; ``"async"``: a process for each copy."""
+    simulators: int = 32
+    """Number of environments that are alive at once where episodes are judged; training has its own besides."""
     observation_space: gymnasium.spaces.Box = None  # type: ignore[assignment]
     """Read from the environment unless given; so are the next two."""
     action_space: gymnasium.spaces.Box | gymnasium.spaces.Discrete = None  # type: ignore[assignment]
     max_episode_steps: int = 0
     drawn: bool = field(init=False, default=False)
     """Whether the environment renders frames."""
+    own_statistics: tuple[str, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
         self._check_parameters()
         self._check_apply()
-        for name in ("apply", "arguments"):
+        for name in ("apply", "arguments", "reset_options"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         env = self.build()
+        object.__setattr__(self, "own_statistics", tuple(_with_statistics(env)))
         limit = gymnasium.spec(self.make).max_episode_steps if isinstance(self.make, str) else None
         limit = limit or (env.spec.max_episode_steps if env.spec else None)
         if not self.max_episode_steps and not limit:
+            env.close()
             raise InputError(f"family {self.name!r}: its environment has no time limit; give max_episode_steps")
         object.__setattr__(self, "observation_space", self.observation_space or env.observation_space)
         object.__setattr__(self, "action_space", self.action_space or env.action_space)
@@ -150,6 +169,9 @@ class GymnasiumFamily(Family):
         super().__post_init__()
 
     def _check_apply(self) -> None:
+        count = number(f"family {self.name!r}: simulators", self.simulators)
+        if not count >= 1 or count % 1:
+            raise InputError(f"family {self.name!r}: simulators={self.simulators}: must be 1 or more, a whole number")
         if self.vectorization not in ("sync", "async"):
             raise InputError(f"family {self.name!r}: vectorization={self.vectorization!r}: must be 'sync' or 'async'")
         acting = {parameter.name for parameter in self.parameters if not parameter.distractor}
@@ -183,12 +205,6 @@ class GymnasiumFamily(Family):
         """The same family, without a process for each copy."""
         return self if self.vectorization == "sync" else dataclasses.replace(self, vectorization="sync")
 
-    def __reduce__(self) -> Any:
-        """Pickle by the constructor's arguments, as processes of vector environments need."""
-        given: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
-        given |= {name: dict(value) for name, value in given.items() if isinstance(value, MappingProxyType)}
-        return partial(type(self), **given), ()
-
     def build(self, render_mode: str | None = None, **arguments: Any) -> gymnasium.Env:
         """The environment with arguments of its constructor applied, and nothing else.
 
@@ -196,6 +212,8 @@ class GymnasiumFamily(Family):
             InputError: it cannot be built with them.
         """
         arguments = {**self.arguments, **arguments}
+        if render_mode is not None:
+            arguments["render_mode"] = render_mode
         make = self.make
         if isinstance(make, str):
             make = partial(gymnasium.make, make, max_episode_steps=-1, disable_env_checker=True)
@@ -203,7 +221,7 @@ class GymnasiumFamily(Family):
             with warnings.catch_warnings():
                 # Box2D's import crashes the interpreter where this warning is an error
                 warnings.filterwarnings("ignore", "builtin type .* has no __module__ attribute", DeprecationWarning)
-                return make(render_mode=render_mode, **arguments)
+                return make(**arguments)
         except (ImportError, gymnasium.error.DependencyNotInstalled, InputError):
             raise
         except Exception as error:
@@ -235,17 +253,28 @@ class GymnasiumFamily(Family):
             InputError: a space is of another kind than the family needs, or the environment fails.
         """
         super().check()
+        if self.own_statistics:
+            warnings.warn(
+                f"family {self.name!r}: {' and '.join(self.own_statistics)} within `make` keeps statistics of its own, "
+                "which every copy begins anew, so that a policy is judged under others than it was trained under; take "
+                "it out: observations and returns are normalised in training",
+                stacklevel=2,
+            )
+        with contextlib.closing(self.single()) as env:
+            self._try(env)
+
+    def _try(self, env: Context) -> None:
+        """Step once at both ends of each parameter's training range."""
         space = self.action_space
-        action: Any = np.int64(0)
+        action: Any = np.int64(first(space))
         if isinstance(space, gymnasium.spaces.Box):
             action = np.zeros(space.shape, space.dtype).clip(space.low, space.high)
-        env = self.single()
         for parameter in self.parameters:
             for value in parameter.train:
                 try:
                     env.context = {parameter.name: value}
                     obs, _ = env.reset(seed=0)
-                    env.step(action)
+                    env.step(action.copy())
                 except InputError:
                     raise
                 except Exception as error:
@@ -258,7 +287,6 @@ class GymnasiumFamily(Family):
                         f"family {self.name!r}: observation of shape {np.shape(obs)} must be of observation_space's "
                         f"{self.observation_space.shape}"
                     )
-        env.close()
 
 
 class Context(SingleEnv, gymnasium.Wrapper):
@@ -291,6 +319,12 @@ class Context(SingleEnv, gymnasium.Wrapper):
         self._nothing = np.zeros(family.observation_space.shape, family.observation_space.dtype)
         self._settle()
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Apply the context to a copy, because some environments copy no more than what they were made of."""
+        vars(self).update(state)
+        with contextlib.suppress(InputError):  # what a first reset makes: the context is applied after it
+            self._apply()
+
     @property
     def spec(self) -> EnvSpec | None:  # type: ignore[override]  # as Wrapper does
         """The spec of the unwrapped environment; the family builds all wrappers, this one included."""
@@ -309,19 +343,22 @@ class Context(SingleEnv, gymnasium.Wrapper):
         if self._arguments() != self._built_with:
             if seed is None:
                 seed = int(self.np_random.integers(2**31))
+            spec = self.spec
             self.env.close()
             self.env = self._build()
+            self.env.unwrapped.spec = spec  # which gymnasium.make may have set
             self._settle()
-        obs, info = super().reset(seed=seed, options=options)
+        obs, info = super().reset(seed=seed, options={**self.family.reset_options, **(options or {})} or None)
         self._apply()
-        return obs, info
+        return np.array(obs), info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take one action."""
         if self.resting:
             return self._nothing, 0.0, False, False, {}
         obs, reward, terminated, truncated, info = self.env.step(action)
-        return obs, reward, terminated, self._pass() or truncated, info
+        # a copy, because an environment may overwrite what it has returned, and copies of it may share an array
+        return np.array(obs), reward, terminated, self._pass() or truncated, info
 
     def _arguments(self) -> dict[str, float]:
         apply = self.family.apply.items()
@@ -336,7 +373,15 @@ class Context(SingleEnv, gymnasium.Wrapper):
         fields = {name: how for name, how in self._live.items() if isinstance(how, ModelField)}
         self._nominal = {name: how.read(self.env.unwrapped) for name, how in fields.items()}
         if self._live or self.family.derive:
-            super().reset()
+            try:
+                super().reset(options=dict(self.family.reset_options) or None)
+            except InputError:
+                raise
+            except Exception as error:
+                raise InputError(
+                    f"family {self.family.name!r}: reset of its environment raised {one_line(error)}; mend it, or give "
+                    "the options that it needs as `reset_options`"
+                ) from error
             self._apply()
 
     def _apply(self) -> None:
@@ -445,8 +490,9 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Take actions (T * E,) or (T * E, A); return observations, rewards, both ends and infos."""
-        dtype = self.single_action_space.dtype
-        obs, reward_N, terminated_N, truncated_N, _ = self.env.step(actions.cpu().numpy().astype(dtype, copy=False))
+        # a copy, which an environment may overwrite
+        given_N = fitting(self.single_action_space, actions.cpu().numpy())
+        obs, reward_N, terminated_N, truncated_N, _ = self.env.step(given_N)
         final_obs = self._tensor(obs)
         self._drift(self._generator)
         done_N = terminated_N | truncated_N
@@ -464,6 +510,12 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
         replaced_N = np.repeat(np.asarray(replaced_T, dtype=bool), self.copies)
         self._rest(self._resting_N & ~replaced_N)
         return self._restart(replaced_N)
+
+    def put(self, variants_TP: np.ndarray) -> None:
+        """Set variants (T, P), from which the next ``reset`` starts."""
+        fresh_TP = torch.as_tensor(variants_TP, dtype=torch.float64, device=self.device)
+        self._restart_drift(fresh_TP, torch.ones_like(self._drift_step_T, dtype=torch.bool))
+        self._set_contexts()
 
     def change(self, variants_TP: Tensor) -> None:
         """Change the parameters to (T, P); every copy continues. Constructor arguments act from its next start on."""

@@ -160,7 +160,12 @@ class Simulation:
         """
         self.env_class, self.asset, self.frame_skip = env_class, asset, frame_skip
         self._edits, self._fields = edits, fields
+        self._given = (env_class, asset, frame_skip, edits, fields)
         self._model = lru_cache(MODELS)(self._build)
+
+    def __reduce__(self) -> Any:
+        """Pickle by what it was made of; models are compiled again."""
+        return type(self), self._given
 
     def _compile(self, visual: bool) -> mujoco.MjModel:
         spec = mujoco.MjSpec.from_file(expand_model_path(self.asset))

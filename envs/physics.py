@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hyperrl.envs.actions import first
 from hyperrl.envs.errors import InputError, one_line
 from hyperrl.envs.family import Family
 from hyperrl.envs.parameter import Values
@@ -52,6 +54,9 @@ class PhysicsFamily(Family):
     """``twin(render_mode=None, **parameters)``: Gymnasium's own environment with the parameters applied."""
     show: Callable[[Any, np.ndarray, Any], None] = _set_state
     """(twin, state (X,), action): set the twin's state, so that its renderer draws it."""
+    options: tuple[str, ...] = ()
+    """Options of ``reset`` that the single environment takes: those of the twin's ``reset``, which then draws the
+    start, ``twin.state``, from the same generator."""
 
     @property
     def drawn(self) -> bool:
@@ -110,13 +115,14 @@ class _Trial:
         # T and E differ from all other sizes, so that a wrong broadcast has a wrong shape
         taken = {family.draws, *family.observation_space.shape, *(family.action_space.shape or ())}
         self.T, self.E = sorted(set(range(2, 7)) - taken)[:2]
+        self.device = torch.device("cpu")
         self.p = family.values(torch.as_tensor(family.variants("train", self.T), dtype=self.dtype))
 
     def action(self) -> Tensor:
         """Every discrete action in turn, or the middle of a Box."""
         space, shape = self.family.action_space, (self.T, self.E)
         if isinstance(space, gymnasium.spaces.Discrete):
-            return torch.arange(self.T * self.E).view(shape) % int(space.n)
+            return torch.arange(self.T * self.E).view(shape) % int(space.n) + first(space)
         low, high = (torch.as_tensor(end, dtype=self.dtype) for end in (space.low, space.high))
         return torch.zeros(*shape, *space.shape).clamp(low, high)
 
@@ -124,8 +130,21 @@ class _Trial:
         """The result of a function.
 
         Raises:
-            InputError: the function raises.
+            InputError: the function raises, or changes what it is given.
         """
+        tensors = {f"argument {i}": tensor for i, tensor in enumerate(given, 1)}
+        tensors |= {f"p[{parameter!r}]": tensor for parameter, tensor in self.p.items()}
+        before = {what: tensor.clone() for what, tensor in tensors.items()}
+        answer = self._answer(name, function, *given)
+        for what, tensor in tensors.items():
+            if not torch.equal(tensor.nan_to_num(), before[what].nan_to_num()):
+                raise InputError(
+                    f"family {self.family.name!r}: {name} changes its {what} in place; compute a new tensor "
+                    "instead, as `x = x + y` for `x += y`"
+                )
+        return answer
+
+    def _answer(self, name: str, function: Callable[..., Any], *given: Tensor) -> Any:
         try:
             return function(*given, self.p)
         except Exception as error:
@@ -136,16 +155,25 @@ class _Trial:
             ) from None
 
     def expect(self, what: str, got: Any, shape: tuple[int, ...], letters: str, dtype: torch.dtype) -> None:
-        """Require a shape and a dtype.
+        """Require a shape and a dtype, the device of the parameters, and no gradients.
 
         Raises:
-            InputError: the shape or dtype is another.
+            InputError: any of them is another.
         """
         if not isinstance(got, Tensor) or tuple(got.shape) != shape or got.dtype != dtype:
             found = f"{tuple(got.shape)}, {got.dtype}" if isinstance(got, Tensor) else type(got).__name__
             raise InputError(
                 f"family {self.family.name!r}: {what} must be {letters} = {shape}, {dtype}, for T={self.T} variants "
                 f"and E={self.E} copies; got {found}"
+            )
+        if got.device != self.device:
+            raise InputError(
+                f"family {self.family.name!r}: {what} is on {got.device}, but state and parameters were on "
+                f"{self.device}; make new tensors on the device of those that are given"
+            )
+        if got.requires_grad:
+            raise InputError(
+                f"family {self.family.name!r}: {what} asks for gradients; detach() what it is computed from"
             )
 
 
@@ -238,6 +266,11 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
         self._elapsed_TE.mul_(~mask_T.unsqueeze(1))
         return self._observe(self._state_TEX.clone())
 
+    def put(self, variants_TP: np.ndarray) -> None:
+        """Set variants (T, P), from which the next ``reset`` starts."""
+        fresh_TP = torch.as_tensor(variants_TP, dtype=self._state_dtype, device=self.device)
+        self._restart_drift(fresh_TP, torch.ones_like(self._drift_step_T, dtype=torch.bool))
+
     def change(self, variants_TP: Tensor) -> None:
         """Change the parameters to (T, P); every copy continues from its state."""
         self.variants_TP.copy_(variants_TP)
@@ -291,7 +324,8 @@ class VariantEnv(SingleEnv):
             if render_mode:
                 raise InputError(f"render_mode={render_mode!r}: family {family.name!r} has no renderer; use None")
         self.render_mode, self._twin = render_mode, None
-        self.observation_space, self.action_space = family.observation_space, family.action_space
+        # of their own, because spaces hold generators
+        self.observation_space, self.action_space = copy.deepcopy((family.observation_space, family.action_space))
         self.state = np.zeros(0)
         self._begin(family, parameters)
         self._dress()
@@ -302,9 +336,30 @@ class VariantEnv(SingleEnv):
         if family.twin is not None and (self.render_mode or not family.simulated):
             self.close()
             twin = family.twin(render_mode=self.render_mode, **self._context)
+            modes = twin.metadata.get("render_modes", [])
+            if self.render_mode not in (None, *modes):
+                raise InputError(
+                    f"render_mode={self.render_mode!r}: unknown to family {family.name!r}; choose from None, "
+                    f"{', '.join(modes)}"
+                )
             self.observation_space, self.action_space = twin.observation_space, twin.action_space
             self.metadata = twin.metadata
-            self._twin = twin if self.render_mode else None
+            self._show_in(twin if self.render_mode else None)
+
+    def _show_in(self, twin: Any) -> None:
+        """Draw the present state with another twin from now on."""
+        self._twin = twin
+        if twin is not None and self.state.size:
+            self.family.show(twin, self.state, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the renderer, which holds a window or a surface."""
+        return {**vars(self), "_twin": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self.render_mode and self.family.twin is not None:
+            self._show_in(self.family.twin(render_mode=self.render_mode, **self._context))
 
     def set_context(self, context: Mapping[str, float]) -> None:
         """Set the variant at once; drift continues from it.
@@ -331,15 +386,29 @@ class VariantEnv(SingleEnv):
         """Draw a start.
 
         Raises:
-            InputError: there are options; none is supported.
+            InputError: an option is none of the family's ``options``, or the twin refuses it.
         """
-        if options:
-            raise InputError(f"options={options}: not supported; leave them out, and set parameters in the constructor")
+        unknown = set(options or {}) - set(self.family.options)
+        if unknown:
+            known = f"choose from {', '.join(self.family.options)}" if self.family.options else "leave them out"
+            raise InputError(f"options={options}: family {self.family.name!r} has no such options of reset; {known}")
         super().reset(seed=seed)
         self._restart()
+        if options:
+            return self._observe(self._start_of_twin(options), None), {}
         draws = torch.as_tensor(self.np_random.random((1, 1, self.family.draws)))
         start = self.family.judged_start or self.family.start
         return self._observe(start(draws, self._values), None), {}
+
+    def _start_of_twin(self, options: dict[str, Any]) -> Tensor:
+        assert self.family.twin is not None
+        twin = self.family.twin(**self._context).unwrapped
+        twin.np_random = self.np_random
+        try:
+            twin.reset(options=options)
+        except Exception as error:
+            raise InputError(f"options={options}: refused by the environment: {one_line(error)}") from None
+        return torch.as_tensor(np.array(twin.state, dtype=np.float64)).view(1, 1, -1)
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Take one action.
@@ -348,7 +417,9 @@ class VariantEnv(SingleEnv):
             InputError: the action is not one of the discrete ones.
         """
         if isinstance(self.action_space, gymnasium.spaces.Discrete) and not self.action_space.contains(action):
-            raise InputError(f"action={action!r}: must be a whole number from 0 to {self.action_space.n - 1}")
+            low = first(self.action_space)
+            last = low + int(self.action_space.n) - 1
+            raise InputError(f"action={action!r}: must be a whole number from {low} to {last}")
         state = torch.as_tensor(self.state, dtype=torch.float64).view(1, 1, -1)
         action_11 = torch.as_tensor(np.asarray(action)).view(1, 1, *np.shape(action))
         state, reward, terminated = self.family.step(state, action_11, self._values)

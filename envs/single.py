@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,10 +19,18 @@ from hyperrl.envs.registry import get
 def make(family: str, render_mode: str | None = None, **parameters: float) -> gymnasium.Env:
     """The single environment of a registered family, with its parameters as keyword arguments.
 
+    It ends no episode by itself: the time limit is that of ``gymnasium.make``, whose ``max_episode_steps`` counts.
+
     Raises:
         InputError: as ``Family.single``.
     """
-    return get(family).single(render_mode, **parameters)
+    env = get(family).single(render_mode, **parameters)
+    env.get_wrapper_attr("forget_limit")()
+    return env
+
+
+# read by gymnasium.make, which makes lists of frames of a mode that is here
+setattr(make, "metadata", {"render_modes": ["human", "rgb_array", "depth_array", "rgbd_tuple"]})  # noqa: B010
 
 
 class SingleEnv(gymnasium.Env[Any, Any]):
@@ -35,7 +44,7 @@ class SingleEnv(gymnasium.Env[Any, Any]):
     family: Family
 
     def _begin(self, family: Family, parameters: Mapping[str, float]) -> None:
-        self.family, self._steps = family, 0
+        self.family, self._steps, self._limit = family, 0, float(family.max_episode_steps)
         self._context = self._start = family.variant(**parameters)
 
     @property
@@ -79,7 +88,11 @@ class SingleEnv(gymnasium.Env[Any, Any]):
             normal_1P = torch.as_tensor(self.np_random.standard_normal(now_1P.shape))
             after_1P = drifted(self.family, now_1P, start_1P, torch.tensor([self._steps]), normal_1P)
             self._put(self.family.untable(after_1P.numpy())[0])
-        return self._steps >= self.family.max_episode_steps
+        return self._steps >= self._limit
+
+    def forget_limit(self) -> None:
+        """Let another time limit end the episodes, such as that of ``gymnasium.make``."""
+        self._limit = math.inf
 
 
 class Settable(gymnasium.Wrapper, RecordConstructorArgs):

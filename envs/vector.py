@@ -90,6 +90,10 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor], Generic[AnyStepped]):
         """Set new variants (T, P) where ``replaced_T`` (T,) is true, start those anew, and observe."""
         raise NotImplementedError
 
+    def put(self, variants_TP: np.ndarray) -> None:
+        """Set variants (T, P), from which the next ``reset`` starts."""
+        raise NotImplementedError
+
     def change(self, variants_TP: Tensor) -> None:
         """Change the parameters to (T, P); every copy continues from its state."""
         raise NotImplementedError

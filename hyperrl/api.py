@@ -224,6 +224,8 @@ def train(
     if unfinished:
         open_log = partial(RunLog, folder, trainer.steps)
         loop.run_loop(trainer, progressed, folder, open_log, quiet, encoder)
+    else:
+        trainer.close()
     finished = Run(folder, known)
     if encoder:
         _train_encoder(finished, quiet)

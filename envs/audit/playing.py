@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 import torch
 
+from hyperrl.envs.actions import bounded, first, whole
 from hyperrl.envs.family import Family
 from hyperrl.envs.vector import VariantVectorEnv
 
@@ -36,15 +37,16 @@ def actions_of(family: Family, steps: int, copies: int, seed: int) -> np.ndarray
     hold_E = np.array([1, 1, 4, 4, 16, 16, 64, 64])[np.arange(copies) % 8]
     drawn_SE = np.arange(steps)[:, None] // hold_E, np.arange(copies)
     if isinstance(space, gymnasium.spaces.Discrete):
-        return rng.integers(int(space.n), size=(steps, copies))[drawn_SE]
+        return (rng.integers(int(space.n), size=(steps, copies)) + first(space))[drawn_SE]
     shape = (steps, copies, *space.shape)
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-    open_ended = ~np.isfinite(high - low)
+    open_ended = ~bounded(space)
     normal = rng.normal(size=shape).clip(low, high)
     low, high = np.where(open_ended, 0.0, low), np.where(open_ended, 0.0, high)
     unit = rng.random(shape)
     unit[:, 3::4] = unit[:, 3::4].round()
-    return np.where(open_ended, normal, low + (high - low) * unit)[drawn_SE]
+    actions = np.where(open_ended, normal, low + (high - low) * unit)
+    return (np.rint(actions) if whole(space) else actions)[drawn_SE]
 
 
 class Step(NamedTuple):

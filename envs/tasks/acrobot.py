@@ -107,6 +107,7 @@ family = PhysicsFamily(
     held_out={"link_mass_2": (1.05, 1.25), "link_length_1": (0.75, 0.95)},
     env_id="hyperrl/Acrobot-v1",
     twin=twin,
+    options=("low", "high"),
     solved=-100.0,
     source="gymnasium.envs.classic_control.acrobot (Sutton, 1996)",
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,9 +32,12 @@ TORSO, FORCES = slice(43, 45), slice(45, 45 + 14 * PER_BODY)
 ON_BODIES = slice(45 + PER_BODY, 45 + 14 * PER_BODY)
 """The part of ``FORCES`` on every body except the world, which is the first."""
 
-simulation = Simulation(
-    AntEnv, "ant.xml", frame_skip=5, fields=lambda data: (data.xpos[1, :2], data.cfrc_ext.reshape(-1))
-)
+
+def _fields(data: Any) -> tuple[np.ndarray, ...]:
+    return data.xpos[1, :2], data.cfrc_ext.reshape(-1)
+
+
+simulation = Simulation(AntEnv, "ant.xml", frame_skip=5, fields=_fields)
 
 
 def start(draws: Tensor, p: Values) -> Tensor:

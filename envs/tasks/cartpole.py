@@ -76,6 +76,7 @@ family = PhysicsFamily(
     held_out={"gravity": (11.5, 15), "length": (0.25, 0.5)},
     env_id="hyperrl/CartPole-v1",
     twin=twin,
+    options=("low", "high"),
     solved=475.0,
     source="gymnasium.envs.classic_control.cartpole (Barto, Sutton and Anderson, 1983)",
 )

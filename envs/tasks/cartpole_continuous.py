@@ -50,6 +50,7 @@ family = PhysicsFamily(
     held_out={"force": ((-15, -11.5), (11.5, 15)), "length": (0.3, 0.5)},
     env_id="hyperrl/CartPoleContinuous-v0",
     twin=twin,
+    options=("low", "high"),
     source="gymnasium.envs.classic_control.cartpole, with an action between its two",
 )
 

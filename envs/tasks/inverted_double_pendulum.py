@@ -6,6 +6,8 @@ so the motion depends on the ratios of mass, damping and gear only.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from gymnasium.envs.mujoco.inverted_double_pendulum_v5 import InvertedDoublePendulumEnv
@@ -22,12 +24,13 @@ POLE = 0.6  # m, each
 # pole's tip is (m), and the constraints' force on the cart (N).
 CART, ANGLES, VELOCITY, FORCE = slice(0, 1), slice(1, 3), slice(3, 6), slice(12, 13)
 LOWER_SPEED, UPPER_SPEED, TIP_X, TIP_HEIGHT = 4, 5, 9, 11
-simulation = Simulation(
-    InvertedDoublePendulumEnv,
-    "inverted_double_pendulum.xml",
-    frame_skip=5,
-    fields=lambda data: (data.site_xpos[0], data.qfrc_constraint[:1]),
-)
+
+
+def _fields(data: Any) -> tuple[np.ndarray, ...]:
+    return data.site_xpos[0], data.qfrc_constraint[:1]
+
+
+simulation = Simulation(InvertedDoublePendulumEnv, "inverted_double_pendulum.xml", frame_skip=5, fields=_fields)
 
 
 def start(draws: Tensor, p: Values) -> Tensor:

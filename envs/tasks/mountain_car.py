@@ -65,6 +65,7 @@ family = PhysicsFamily(
     held_out={"gravity": (0.003, 0.00375), "force": (0.0012, 0.0015)},
     env_id="hyperrl/MountainCar-v0",
     twin=twin,
+    options=("low", "high"),
     solved=-110.0,
     source="gymnasium.envs.classic_control.mountain_car (Moore, 1990)",
 )

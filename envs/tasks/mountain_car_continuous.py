@@ -81,6 +81,7 @@ family = PhysicsFamily(
     held_out={"gravity": (0.003, 0.00375), "power": (0.0018, 0.00225)},
     env_id="hyperrl/MountainCarContinuous-v0",
     twin=twin,
+    options=("low", "high"),
     solved=90.0,
     source="gymnasium.envs.classic_control.continuous_mountain_car (Moore, 1990)",
 )

@@ -105,6 +105,7 @@ family = PhysicsFamily(
     env_id="hyperrl/Pendulum-v1",
     twin=twin,
     show=show,
+    options=("x_init", "y_init"),
     source="gymnasium.envs.classic_control.pendulum",
 )
 

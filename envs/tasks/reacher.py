@@ -7,6 +7,7 @@ almost none, because the rotors' inertia is much larger.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,12 +26,13 @@ HEIGHT = 0.01  # m, of tip and target
 ANGLES, GOAL, VELOCITY, TIP, TARGET = slice(0, 2), slice(2, 4), slice(4, 6), slice(12, 15), slice(15, 18)
 PLANE = slice(2)
 """x and y of a position."""
-simulation = Simulation(
-    ReacherEnv,
-    "reacher.xml",
-    frame_skip=2,
-    fields=lambda data: (data.body("fingertip").xpos, data.body("target").xpos),
-)
+
+
+def _fields(data: Any) -> tuple[np.ndarray, ...]:
+    return data.body("fingertip").xpos, data.body("target").xpos
+
+
+simulation = Simulation(ReacherEnv, "reacher.xml", frame_skip=2, fields=_fields)
 
 
 def _polar(radius: Tensor | float, angle: Tensor) -> Tensor:

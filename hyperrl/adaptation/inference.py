@@ -18,6 +18,7 @@ from hyperrl.agents import Agent
 from hyperrl.agents.encoder import Coordinate, Posterior, Rows, TransitionEncoder
 from hyperrl.agents.networks import sample
 from hyperrl.envs import Family, InputError, Parameter, VariantVectorEnv
+from hyperrl.envs.actions import first
 from hyperrl.play.actors import Actor, AgentActor, Pick, Transition, greedy, half_ranges, to_env_units
 from hyperrl.play.episodes import START_SEED, play_once
 from hyperrl.play.rollout import play_steps
@@ -108,7 +109,8 @@ def rows(family: Family, obs: Tensor, action: Tensor, reward: Tensor, after: Ten
         centre, half = (end.to(obs.device) for end in half_ranges(family.action_space))
         action = (action - centre) / half
     else:
-        action = nn.functional.one_hot(action.long(), int(family.action_space.n)).to(obs.dtype)
+        index = action.long() - first(family.action_space)
+        action = nn.functional.one_hot(index, int(family.action_space.n)).to(obs.dtype)
     taken, change = torch.cat([obs, action], -1), after - obs
     return [(taken, change), (torch.cat([taken, change], -1), torch.stack([reward, reward.square()], -1))]
 
@@ -158,6 +160,8 @@ def gather(
     """
     rng, generator = numpy_generator("encoder variants", seed), torch_generator("encoder actions", seed, device=device)
     steps = min(LONGEST, family.max_episode_steps)
+    size = family.at_once(COPIES, variants)
+    rounds, variants = -(-rounds * variants // size), size
     env = family.in_process().vector(family.sample(variants, rng), COPIES, device, seed=seed_of("encoder starts", seed))
     obs, _ = env.reset()
     actor = Swapped(agent, family, partial(sample, generator=generator), generator)
@@ -246,9 +250,11 @@ def train_encoder(
     # an agent that follows the encoder sees other states than those above
     played_TP = family.sample(variants, numpy_generator("encoder played variants", seed))
     play_seed = seed_of("encoder play", seed)
-    played = play_unknown(agent, family, encoder, played_TP, 1, 1, play_seed, device).belief.statistics
+    size = family.at_once(1, variants)
+    for part_TP in np.split(played_TP, range(size, variants, size)):
+        held = held.joined(play_unknown(agent, family, encoder, part_TP, 1, 1, play_seed, device).belief.statistics)
     z_TZ = family.coordinates(torch.as_tensor(played_TP, dtype=torch.float32, device=device))
-    encoder.correct(held.joined(played), torch.cat([z_BSZ[:kept, 0], z_TZ]))
+    encoder.correct(held, torch.cat([z_BSZ[:kept, 0], z_TZ]))
     return encoder
 
 

@@ -93,6 +93,12 @@ def _print_audit(family: Any, found: Any) -> None:
 
 def _remedy(family: Any, found: Any) -> str:
     """The remedy after a failed audit."""
+    if not found.deterministic and family.own_statistics:
+        return (
+            f"{' and '.join(family.own_statistics)} within `make` of {family.name} keeps statistics of its own, so "
+            "that the same state is observed differently and the audit cannot measure anything; take it out: "
+            "observations and returns are normalised in training"
+        )
     if not found.deterministic:
         return (
             f"variants of {family.name} with equal parameters, seeds and actions move differently, so the audit cannot "

@@ -13,6 +13,7 @@ from stable_baselines3 import PPO
 
 from hyperrl.envs import Family, InputError
 from hyperrl.experts.cache import EXPERTS, Record, load_expert, normalised
+from hyperrl.experts.environment import from_sb3
 from hyperrl.experts.pool import train_experts
 from hyperrl.experts.settings import EPISODES
 from hyperrl.families import resolve
@@ -188,6 +189,6 @@ def _play(family: Family, record: Record, expert: PPO, variants_TP: np.ndarray) 
             deviation = np.sqrt(np.array(scales["var"]) + scales["epsilon"])
             scaled_NO = (obs_NO - np.array(scales["mean"])) / deviation
             obs_NO = scaled_NO.clip(-scales["clip"], scales["clip"]).astype(np.float32)
-        return torch.as_tensor(expert.predict(obs_NO, deterministic=True)[0])
+        return torch.as_tensor(from_sb3(family.action_space, expert.predict(obs_NO, deterministic=True)[0]))
 
     return play(family, variants_TP, Act(act), EPISODES).returns_TE.mean(axis=1).tolist()

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from hyperrl.envs import Family, InputError, PhysicsFamily
+from hyperrl.envs.actions import ends, first, fitting, whole
 from hyperrl.seeds import seed_of
 
 
@@ -27,6 +28,21 @@ def with_judged_starts(family: Family) -> PhysicsFamily:
     if not isinstance(family, PhysicsFamily) or family.judged_start is None:
         raise InputError(f"judged_starts=True: family {family.name!r} is judged from its training starts; leave it out")
     return dataclasses.replace(family, start=family.judged_start)
+
+
+def sb3_space(space: gymnasium.Space[Any]) -> gymnasium.Space[Any]:
+    """An action space as Stable-Baselines3 knows it: discrete actions from 0, no whole numbers in a Box."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return gymnasium.spaces.Discrete(int(space.n))
+    if isinstance(space, gymnasium.spaces.Box) and whole(space):
+        low, high = (end.astype(np.float32) for end in ends(space))
+        return gymnasium.spaces.Box(low, high, dtype=np.float32)
+    return space
+
+
+def from_sb3(space: gymnasium.Space[Any], actions: np.ndarray) -> np.ndarray:
+    """Actions (N,) or (N, A) in ``sb3_space`` as a copy in the space itself."""
+    return fitting(space, actions + first(space) if first(space) else actions)
 
 
 class VariantVecEnv(VecEnv):
@@ -61,7 +77,8 @@ class VariantVecEnv(VecEnv):
         family = with_judged_starts(family) if judged_starts else family
         self.variant = family.variant(**parameters)
         self.env = family.vector(family.table([self.variant]), copies, seed=seed_of("starts", seed))
-        super().__init__(copies, family.observation_space, family.variant_action_space(self.variant))
+        self._space = family.variant_action_space(self.variant)
+        super().__init__(copies, family.observation_space, sb3_space(self._space))
         self._born = time.time()
         self._actions = torch.empty(0)
         self._returns_E = np.zeros(copies)
@@ -82,7 +99,7 @@ class VariantVecEnv(VecEnv):
 
     def step_async(self, actions: np.ndarray) -> None:
         """Remember actions (E,) or (E, A) for ``step_wait``."""
-        self._actions = torch.as_tensor(actions)
+        self._actions = torch.as_tensor(from_sb3(self._space, actions))
 
     def step_wait(self) -> VecEnvStepReturn:
         """Take the remembered actions; return observations (E, O), rewards (E,), dones (E,) and E infos."""

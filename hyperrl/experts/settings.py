@@ -21,7 +21,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from hyperrl.envs import Family, InputError
-from hyperrl.experts.environment import VariantVecEnv
+from hyperrl.experts.environment import VariantVecEnv, from_sb3
 from hyperrl.families import tuned
 from hyperrl.play.actors import Act
 from hyperrl.play.episodes import play
@@ -151,6 +151,6 @@ def greedy_returns(expert: PPO, family: Family, parameters: Mapping[str, float])
     def act(obs: torch.Tensor) -> torch.Tensor:
         obs_NO = obs.numpy() if normaliser is None else cast(np.ndarray, normaliser.normalize_obs(obs.numpy()))
         action, _ = expert.predict(obs_NO, deterministic=True)
-        return torch.as_tensor(action)
+        return torch.as_tensor(from_sb3(family.variant_action_space(parameters), action))
 
     return play(family, family.table([parameters]), Act(act), EPISODES).returns_TE[0]

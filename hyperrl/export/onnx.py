@@ -58,10 +58,18 @@ def write(policy: VariantPolicy, path: Path) -> None:
         x = apply("Gemm", x, weight, bias, transB=1)
     if found.low_A is None or found.high_A is None:
         kind, shape = onnx.TensorProto.INT64, []
-        apply("ArgMax", x, axis=1, keepdims=0)
+        x = apply("ArgMax", x, axis=1, keepdims=0)
+        if found.start:
+            apply("Add", x, constant("start", np.int64(found.start)))
     else:
-        kind, shape = onnx.TensorProto.FLOAT, [len(found.low_A)]
-        apply("Min", apply("Max", x, constant("low", found.low_A)), constant("high", found.high_A))
+        kind, shape = onnx.helper.np_dtype_to_tensor_dtype(found.dtype), [len(found.low_A)]
+        if found.dtype != np.float32:
+            x = apply("Cast", x, to=onnx.TensorProto.DOUBLE)
+        x = apply("Min", apply("Max", x, constant("low", found.low_A)), constant("high", found.high_A))
+        if np.issubdtype(found.dtype, np.integer):
+            x = apply("Round", x)
+        if found.dtype not in (np.float32, np.float64):
+            apply("Cast", x, to=kind)
     nodes[-1].output[0] = "action"
     obs = onnx.helper.make_tensor_value_info("obs", onnx.TensorProto.FLOAT, ["N", len(found.mean_O)])
     action = onnx.helper.make_tensor_value_info("action", kind, ["N", *shape])

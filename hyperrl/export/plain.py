@@ -10,6 +10,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
+from hyperrl.envs.actions import ends, first
 from hyperrl.play.actors import half_ranges
 from hyperrl.play.policy import VariantPolicy
 from hyperrl.storage.agent import ordinary
@@ -34,7 +35,11 @@ class Plain(NamedTuple):
     limit: float
     low_A: Tensor | None
     high_A: Tensor | None
-    """Ends of the variant's action space; ``None`` where actions are discrete."""
+    """Ends of the variant's action space, float32 if that is, else float64; ``None`` where actions are discrete."""
+    start: int
+    """The number of the first action, where actions are discrete."""
+    dtype: np.dtype
+    """Of the variant's actions; they are rounded if it is one of whole numbers."""
     activation: str
 
 
@@ -48,13 +53,14 @@ def plain(policy: VariantPolicy) -> Plain:
     scale = agent.normaliser.value_scale.cpu()
     critic[-2:] = [critic[-2] * scale, critic[-1] * scale]
     log_std = low = high = None
+    own = policy.family.variant_action_space(policy.parameters)
     if isinstance(space, Box):
         centre, half = half_ranges(space)
         log_std = actor.pop() + half.log()
         actor[-2:] = [actor[-2] * half.unsqueeze(1), actor[-1] * half + centre]
-        own = policy.family.variant_action_space(policy.parameters)
         assert isinstance(own, Box)
-        low, high = torch.as_tensor(own.low), torch.as_tensor(own.high)
+        low, high = (torch.as_tensor(end) for end in ends(own))
     mean, multiplier = agent.normaliser.mean.cpu(), agent.normaliser.scale.cpu()
     limit, activation = agent.normaliser.limit, agent.spec.activation
-    return Plain(actor, critic, log_std, mean, multiplier, limit, low, high, activation)
+    assert own.dtype is not None
+    return Plain(actor, critic, log_std, mean, multiplier, limit, low, high, first(own), own.dtype, activation)

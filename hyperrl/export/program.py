@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,8 +24,12 @@ class Program(nn.Module):
             linear.load_state_dict({"weight": weight, "bias": bias})
             modules += [linear, ACTIVATIONS[found.activation]()]
         self.network = nn.Sequential(*modules[:-1])
-        self.limit, self.discrete = found.limit, found.low_A is None
+        self.limit, self.start = found.limit, found.start
+        self.whole = np.issubdtype(found.dtype, np.integer)
+        self.dtype = torch.from_numpy(np.zeros(0, found.dtype)).dtype
         self.mean_O, self.scale_O = nn.Buffer(found.mean_O), nn.Buffer(found.scale_O)
+        self.low_A: Tensor | None
+        self.high_A: Tensor | None
         self.register_buffer("low_A", found.low_A)
         self.register_buffer("high_A", found.high_A)
 
@@ -32,7 +37,10 @@ class Program(nn.Module):
         """Actions (N,) or (N, A)."""
         x = ((obs - self.mean_O) * self.scale_O).clamp(-self.limit, self.limit)
         output = self.network(x)
-        return output.argmax(1) if self.discrete else output.clamp(self.low_A, self.high_A)
+        if self.low_A is None or self.high_A is None:
+            return output.argmax(1) + self.start
+        action = output.to(self.low_A.dtype).clamp(self.low_A, self.high_A)
+        return (action.round() if self.whole else action).to(self.dtype)
 
 
 def write(policy: VariantPolicy, path: Path) -> None:

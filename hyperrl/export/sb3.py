@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from gymnasium.spaces import Box
 from stable_baselines3 import PPO
 from torch import Tensor
 
 from hyperrl.envs import Family, InputError
+from hyperrl.envs.actions import first
 from hyperrl.export.plain import ACTIVATIONS, Act, plain
 from hyperrl.play.policy import VariantPolicy
 
 
-def require_bounded(family: Family) -> None:
-    """Refuse continuous actions without ends.
+def require_space(family: Family) -> None:
+    """Refuse action spaces that Stable-Baselines3 does not know.
 
     Raises:
-        InputError: the family has such.
+        InputError: continuous actions have no ends or are rounded, or discrete ones are not counted from 0.
     """
-    if isinstance(family.action_space, Box) and not family.action_space.is_bounded():
+    space = family.action_space
+    if isinstance(space, Box) and not space.is_bounded():
         raise InputError("format 'sb3': Stable-Baselines3 needs bounded actions; choose onnx or torch")
+    if isinstance(space, Box) and space.dtype not in (np.float32, np.float64):
+        raise InputError(f"format 'sb3': Stable-Baselines3 rounds no actions to {space.dtype}; choose onnx or torch")
+    if first(space):
+        raise InputError(
+            f"format 'sb3': Stable-Baselines3 counts actions from 0, not from {first(space)}; choose onnx or torch"
+        )
 
 
 def write(policy: VariantPolicy, path: Path) -> None:

@@ -20,6 +20,7 @@ from gymnasium.spaces import Box
 from torch.distributions import Categorical
 
 from hyperrl.envs import Family, InputError
+from hyperrl.envs.actions import first
 from hyperrl.export import onnx, program, sb3
 from hyperrl.export.plain import Act
 from hyperrl.play.actors import AgentActor, half_ranges
@@ -51,7 +52,7 @@ class Format(NamedTuple):
 
 
 FORMATS: Mapping[str, Format] = {
-    "sb3": Format("zip", sb3.write, sb3.load, clips=False, require=sb3.require_bounded),
+    "sb3": Format("zip", sb3.write, sb3.load, clips=False, require=sb3.require_space),
     "onnx": Format("onnx", onnx.write, onnx.load, clips=True, require=lambda family: onnx.libraries()),
     "torch": Format("pt2", program.write, program.load, clips=True),
 }
@@ -162,7 +163,7 @@ def difference(policy: VariantPolicy, act: Act, obs_NO: np.ndarray) -> float:
         return float((np.abs(action_N - own_N) / half_ranges(space)[1].numpy()).max())
     obs_1NO = torch.as_tensor(obs_NO, device=policy.weights_1D.device)[None]
     distribution, *_ = policy.agent(policy.weights_1D, obs_1NO, policy.agent.begin(1, len(obs_NO)))
-    both_N2 = torch.as_tensor(np.stack([own_N, action_N], axis=1), device=policy.weights_1D.device)
+    both_N2 = torch.as_tensor(np.stack([own_N, action_N], axis=1) - first(space), device=policy.weights_1D.device)
     assert isinstance(distribution, Categorical)
     own, other = distribution.logits[0].gather(1, both_N2).unbind(1)
     return float((own - other).max())
@@ -187,6 +188,9 @@ def _played(policies: Sequence[VariantPolicy]) -> np.ndarray:
     if any(policy.agent is not agent for policy in policies):
         raise ValueError("policies of several agents; export those of one at a time")
     weights_TD, (copies, steps) = torch.cat([policy.weights_1D for policy in policies]), PLAY
+    size = family.at_once(copies, len(policies))
+    if size < len(policies):
+        return np.concatenate([_played(policies[i : i + size]) for i in range(0, len(policies), size)])
     env = family.vector(family.table([policy.parameters for policy in policies]), copies, device, seed=START_SEED)
     obs, _ = env.reset(seed=START_SEED)
     actor = AgentActor(agent, family, weights_TD=weights_TD)

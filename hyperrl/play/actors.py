@@ -3,41 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import gymnasium
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from hyperrl.agents import Agent
 from hyperrl.envs import Family, VariantVectorEnv
+from hyperrl.envs.actions import bounded, first, whole
 from hyperrl.seeds import torch_generator
 
-ToEnv = Callable[[Tensor], Tensor]
-"""From a policy's actions to an environment's."""
 Pick = Callable[[Distribution], Tensor]
 """From a distribution over actions to an action."""
+
+
+class Shift(NamedTuple):
+    """From the index of a discrete action to the environment's number of it."""
+
+    start: int
+
+    def __call__(self, action: Tensor) -> Tensor:
+        """Actions of any shape."""
+        return action + self.start if self.start else action
+
+
+class Scale(NamedTuple):
+    """From half-ranges to the units of a Box, each (A,)."""
+
+    centre: Tensor
+    half: Tensor
+    low: Tensor
+    high: Tensor
+    whole: bool
+    """Whether the Box is of whole numbers."""
+
+    def __call__(self, action: Tensor) -> Tensor:
+        """Actions (..., A)."""
+        scaled = torch.clamp(self.centre + self.half * action, self.low, self.high)
+        return scaled.round() if self.whole else scaled
+
+
+ToEnv = Shift | Scale
+"""From a policy's actions to an environment's."""
 
 
 def to_env_units(space: gymnasium.Space, device: torch.device) -> ToEnv:
     """From a policy's actions to an environment's.
 
-    Discrete actions stay. Where a Box is bounded, +-1 becomes its ends; the result is clipped to the Box.
+    Discrete actions are counted from the space's first one. Where a Box is bounded, +-1 becomes its ends; the result is
+    clipped to the Box, and rounded if the Box is of whole numbers.
     """
     if not isinstance(space, gymnasium.spaces.Box):
-        return lambda action: action
-    low, high = (torch.as_tensor(end, dtype=torch.float32, device=device) for end in (space.low, space.high))
+        return Shift(first(space))
+    low, high = (end.to(device) for end in _ends(space))
     centre, half = (end.to(device) for end in half_ranges(space))
-    return lambda action: torch.clamp(centre + half * action, low, high)
+    return Scale(centre, half, low, high, whole(space))
+
+
+def _ends(space: gymnasium.spaces.Box) -> tuple[Tensor, Tensor]:
+    return torch.as_tensor(space.low.astype(np.float32)), torch.as_tensor(space.high.astype(np.float32))
 
 
 def half_ranges(space: gymnasium.spaces.Box) -> tuple[Tensor, Tensor]:
-    """Where an action 0 lies in a Box, and how far 1 is from there, each (A,); 0 and 1 where the Box is unbounded."""
-    low, high = (torch.as_tensor(end, dtype=torch.float32) for end in (space.low, space.high))
-    bounded = torch.isfinite(low) & torch.isfinite(high)
-    centre = torch.where(bounded, (low + high) / 2, torch.zeros_like(low))
-    return centre, torch.where(bounded, (high - low) / 2, torch.ones_like(low))
+    """Where an action 0 lies in a Box, and how far 1 is from there, each (A,).
+
+    They are 0 and 1 where the Box is unbounded, and the distance is 1 where both ends are equal.
+    """
+    (low, high), inside = _ends(space), torch.as_tensor(bounded(space))
+    centre = torch.where(inside, (low + high) / 2, torch.zeros_like(low))
+    return centre, torch.where(inside & (high > low), (high - low) / 2, torch.ones_like(low))
 
 
 def greedy(distribution: Distribution) -> Tensor:
@@ -82,6 +119,10 @@ class Actor:
 
     def begin(self, env: VariantVectorEnv) -> None:
         """Prepare for the variants of an environment whose copies have just started."""
+
+    def part(self, rows: Tensor) -> Actor:
+        """What acts where only these variants (T,) of all that are played are in the environment."""
+        return self
 
     def act(self, obs_NO: Tensor) -> Tensor:
         """The environment's actions (N,) or (N, A) for observations (N, O), copies of a variant side by side."""
@@ -137,6 +178,12 @@ class AgentActor(Actor):
         self.context_TC = torch.empty(0)
         self.state_TEH = torch.empty(0)
         self.decision: Decision | None = None
+
+    def part(self, rows: Tensor) -> Self:
+        """As ``Actor.part``: with the weights of these variants, where weights were given."""
+        if not self._given:
+            return self
+        return type(self)(self.agent, self._family, self._pick, self.weights_TD[rows.to(self.weights_TD.device)])
 
     def begin(self, env: VariantVectorEnv) -> None:
         """Generate the weights for the environment's variants, and begin the arm's state."""
@@ -195,12 +242,13 @@ def random_actions(family: Family, seed: int = 0, variant: Mapping[str, float] |
     def act(obs_NO: Tensor) -> Tensor:
         shape = (len(obs_NO), *(space.shape or ()))
         if isinstance(space, gymnasium.spaces.Discrete):
-            return torch.randint(int(space.n), shape, generator=generator).to(obs_NO.device)
-        low, high = torch.as_tensor(space.low), torch.as_tensor(space.high)
-        uniform = low + (high - low) * torch.rand(shape, generator=generator)
-        if uniform.isfinite().all():
-            return uniform.to(obs_NO.device)
+            return (torch.randint(int(space.n), shape, generator=generator) + first(space)).to(obs_NO.device)
+        (low, high), inside = _ends(space), torch.as_tensor(bounded(space))
+        unit = torch.rand(shape, generator=generator)
+        uniform = low + ((high - low + 1) * unit).floor() if whole(space) else low + (high - low) * unit
+        if inside.all():
+            return uniform.clamp(low, high).to(obs_NO.device)
         normal = torch.randn(shape, generator=generator).clamp(low, high)
-        return torch.where(uniform.isfinite(), uniform, normal).to(obs_NO.device)
+        return torch.where(inside, uniform, normal.round() if whole(space) else normal).to(obs_NO.device)
 
     return Act(act)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,12 @@ class Episodes(NamedTuple):
     start_NO: Tensor
     """What the first actions saw (T * E, O)."""
 
+    def first(self, variants: int) -> Episodes:
+        """The episodes of the first variants."""
+        rows = slice(variants * self.returns_TE.shape[1])
+        some = slice(variants)
+        return Episodes(self.returns_TE[some], self.lengths_TE[some], self.discounted_TE[some], self.start_NO[rows])
+
 
 def play(
     family: Family,
@@ -44,7 +51,7 @@ def play(
     device: str | torch.device = "cpu",
     gamma: float = 1.0,
 ) -> Episodes:
-    """Play ``episodes`` episodes on each variant, all at once and in this process.
+    """Play ``episodes`` episodes on each variant in this process, as many at once as the family has ``simulators``.
 
     Args:
         family: the task.
@@ -55,10 +62,22 @@ def play(
         device: where to play.
         gamma: discount of ``discounted_TE``.
     """
-    env = family.in_process().vector(variants_TP, episodes, device, seed=seed)
-    played = play_once(env, actor, seed, gamma)
-    env.close()
-    return played
+    parts = -(-len(variants_TP) // family.at_once(episodes, len(variants_TP)))
+    size = -(-len(variants_TP) // parts)  # of each, filled up with the last variant
+    played = []
+    with closing(family.in_process().vector(variants_TP[:size], episodes, device, seed=seed)) as env:
+        for begin in range(0, len(variants_TP), size):
+            rows = np.arange(begin, begin + size).clip(max=len(variants_TP) - 1)
+            if begin:
+                env.put(variants_TP[rows])
+            mine = actor if parts == 1 else actor.part(torch.as_tensor(rows))
+            played.append(play_once(env, mine, seed, gamma).first(len(variants_TP) - begin))
+    return Episodes(
+        returns_TE=np.concatenate([part.returns_TE for part in played]),
+        lengths_TE=np.concatenate([part.lengths_TE for part in played]),
+        discounted_TE=np.concatenate([part.discounted_TE for part in played]),
+        start_NO=torch.cat([part.start_NO for part in played]),
+    )
 
 
 @torch.no_grad()

@@ -7,12 +7,12 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box
 from torch import Tensor
 
 from hyperrl.agents import Agent
 from hyperrl.agents.networks import sample
 from hyperrl.envs import Family
+from hyperrl.envs.actions import fitting
 from hyperrl.play.actors import to_env_units
 from hyperrl.seeds import torch_generator
 
@@ -77,15 +77,14 @@ class VariantPolicy:
             ValueError: the observation has another shape.
         """
         shape = self.family.observation_space.shape
-        obs = torch.as_tensor(np.asarray(observation), dtype=torch.float32, device=self._device)
+        # a copy, because a tensor cannot share an array of negative strides
+        obs = torch.as_tensor(np.array(observation, dtype=np.float32, order="C"), device=self._device)
         if obs.shape[-1:] != shape or obs.ndim > 2:
             raise ValueError(f"observation of shape {tuple(obs.shape)}: must be {shape} or (N, {shape[0]})")
         obs_1NO = obs.view(1, -1, shape[0])
         distribution, _, after_1NH = self.agent(self.weights_1D, obs_1NO, self._state(state, episode_start, obs_1NO))
         drawn = distribution.mode if deterministic else sample(distribution, self._generator)
-        action = self._to_env(drawn)[0].cpu().numpy()
-        if isinstance(self._space, Box):
-            action = np.clip(action, self._space.low, self._space.high)
+        action = fitting(self._space, self._to_env(drawn)[0].cpu().numpy())
         after = after_1NH[0].cpu().numpy() if self.agent.state_size else state
         return (action if obs.ndim == 2 else action[0]), after
 

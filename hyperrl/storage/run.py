@@ -46,8 +46,9 @@ def definition(family: Family) -> dict[str, Any]:
 def _space(space: Box | Discrete) -> dict[str, Any]:
     """A space as JSON can hold it: infinite ends as text."""
     if isinstance(space, Discrete):
-        return {"n": int(space.n)}
-    return {name: [str(end) for end in getattr(space, name).flat] for name in ("low", "high")}
+        return {"n": int(space.n), "start": int(space.start)}
+    ends = {name: [str(end) for end in getattr(space, name).flat] for name in ("low", "high")}
+    return {**ends, "dtype": str(space.dtype)}
 
 
 def write_settings(folder: Path, config: Config, family: Family) -> None:

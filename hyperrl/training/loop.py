@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -76,13 +76,21 @@ def save(path: Path, trainer: Trainer, progressed: Progressed) -> None:
 def run_loop(
     trainer: Trainer, progressed: Progressed, folder: Path, open_log: Callable[[], Log], quiet: bool, more: bool
 ) -> None:
-    """Iterate to the end; where ``more`` is to come, Ctrl-C during the last iteration stops that."""
+    """Iterate to the end, and close the environments.
+
+    Where ``more`` is to come, Ctrl-C during the last iteration stops that.
+    """
     config, path = trainer.config, folder / checkpoint.FILE
     held_out = HeldOut(trainer.family)
     evaluated = {round((i + 1) * config.iterations / config.evaluations) for i in range(config.evaluations)}
     saved = started = time.monotonic()
     first = trainer.steps
-    with _stop_on_interrupt() as stop, _progress_bar(config, first, quiet) as advance, open_log() as log:
+    with (
+        closing(trainer),
+        _stop_on_interrupt() as stop,
+        _progress_bar(config, first, quiet) as advance,
+        open_log() as log,
+    ):
         while trainer.iteration < config.iterations:
             metrics = trainer.iterate()
             if not np.isfinite(metrics["train/loss"]):

@@ -102,6 +102,10 @@ class Trainer:
         self.episode_return_TE = torch.zeros(shape, device=self.device)
         self.episode_length_TE = torch.zeros(shape, device=self.device)
 
+    def close(self) -> None:
+        """Close the environments."""
+        self.env.close()
+
     @property
     def steps(self) -> int:
         """Environment steps so far."""

@@ -3,7 +3,8 @@
 import dataclasses
 
 import pytest
-from gymnasium.spaces import Box, Discrete
+import torch
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 from hyperrl.envs import InputError, Parameter, PhysicsFamily
 
@@ -18,6 +19,16 @@ def leak(level, pump, p):
 def ended(reward, terminated):
     """A step with another reward or end."""
     return lambda state, action, p: (state, reward(state), terminated(state))
+
+
+def bend(state, action, p):
+    """An action that is limited where it stands."""
+    action[action > -1] = 0.5
+    return state, zeros(state), never(state)
+
+
+WEIGHT = torch.ones(1, requires_grad=True)
+"""Of a network that somebody trained."""
 
 
 def zeros(state):
@@ -49,9 +60,24 @@ def never(state):
         ({"start": lambda draws, p: draws.double()}, "start's state must be .*torch.float32.*; got .*torch.float64"),
         ({"start": lambda draws, p: p["weight"] * draws}, "start raised KeyError: 'weight'"),
         ({"observe": lambda state, p: state.repeat(1, 1, 2)}, r"observe's .* \(2, 3, 1\), .*; got \(2, 3, 2\)"),
-        ({"observation_space": Box(-1, 1, (1, 1))}, r"observation_space must be a Box of shape \(O,\)"),
-        ({"action_space": Discrete(2, start=1)}, "action_space must be .* a Discrete from 0"),
-        ({"action_space": Box(-1, 1, ())}, r"action_space must be a Box of shape \(A,\)"),
+        ({"observation_space": Box(-1, 1, (1, 1))}, r"observation_space Box of shape \(1, 1\) must be a Box .* \(O,\)"),
+        ({"observation_space": Discrete(3)}, r"observation_space Discrete of shape \(\) must be a Box"),
+        (
+            {"action_space": MultiDiscrete([2, 2])},
+            r"action_space MultiDiscrete of shape \(2,\) must be .* or a Discrete",
+        ),
+        ({"action_space": Box(-1, 1, ())}, r"action_space Box of shape \(\) must be a Box of numbers of shape \(A,\)"),
+        ({"action_space": Box(-1, 1, (2, 3))}, r"action_space Box of shape \(2, 3\) must be .*; make one vector of it"),
+        ({"start": lambda draws, p: draws.mul_(2)}, "start changes its argument 1 in place; compute a new tensor"),
+        ({"step": ended(lambda state: zeros(state.add_(1)), never)}, "step changes its argument 1 in place"),
+        ({"step": bend}, "step changes its argument 2 in place"),
+        (
+            {"observe": lambda state, p: state + p["mass"].mul_(2)[..., None]},
+            r"observe changes its p\['mass'\] in place",
+        ),
+        ({"start": lambda draws, p: draws * WEIGHT}, r"start's state asks for gradients; detach\(\) what it is"),
+        ({"step": ended(lambda state: zeros(state) * WEIGHT[0], never)}, "step's reward asks for gradients"),
+        ({"observe": lambda state, p: state.to("meta")}, "observe's observation is on meta, but .* were on cpu"),
     ],
 )
 def test_the_check_names_the_function_and_what_it_must_answer(changes, message):

@@ -1,6 +1,8 @@
 """The registered single environments are ordinary Gymnasium environments."""
 
+import copy
 import dataclasses
+import pickle
 import warnings
 
 import gymnasium
@@ -11,7 +13,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from hyperrl.envs import InputError, Parameter, PhysicsFamily, VariantEnv, registry
+from hyperrl.envs import Argument, InputError, Parameter, PhysicsFamily, VariantEnv, registry
 
 FAMILIES = [family for family in map(registry.get, registry.families()) if isinstance(family, PhysicsFamily)]
 FAMILIES = [family for family in FAMILIES if family.env_id]
@@ -107,11 +109,30 @@ def test_actions_outside_a_discrete_space_are_refused(action):
     assert ours.step(np.int64(1))[0] in ours.observation_space
 
 
-def test_options_of_reset_are_refused_and_not_ignored():
+@each_of_gymnasium
+def test_options_of_reset_are_gymnasiums(family):
+    """Starts, and those that come after them from the same generator."""
+    ours, theirs = (gymnasium.make(name) for name in (family.env_id, family.env_id.removeprefix("hyperrl/")))
+    assert family.options
+    ends = {"low": -0.01, "high": 0.02, "x_init": 0.3, "y_init": 0.1}
+    options = {name: ends[name] for name in family.options}
+    for given in ({"seed": 3, "options": options}, {"options": options}, {}, {"options": {}}, {"options": options}):
+        np.testing.assert_allclose(ours.reset(**given)[0], theirs.reset(**given)[0], atol=1e-6)
+    ours.reset(seed=3)
+    unlike = ours.reset(seed=3, options=options)[0] != ours.reset(seed=3)[0]
+    assert unlike.any()
+
+
+def test_options_of_reset_that_nobody_knows_are_refused_and_not_ignored():
     env = gymnasium.make("hyperrl/CartPole-v1")
-    env.reset(seed=0, options={})
-    with pytest.raises(InputError, match=r"^options=\{'low': -0\.1, 'high': 0\.1\}: not supported; leave them out"):
-        env.reset(seed=0, options={"low": -0.1, "high": 0.1})
+    with pytest.raises(
+        InputError, match=r"^options=\{'lo': 1\}: family 'cartpole' has no such options .* from low, high$"
+    ):
+        env.reset(seed=0, options={"lo": 1})
+    with pytest.raises(InputError, match=r"^options=\{'low': 1, 'high': 0\}: refused by the environment: ValueError: "):
+        env.reset(seed=0, options={"low": 1, "high": 0})
+    with pytest.raises(InputError, match=r"^options=\{'low': 1\}: family 'point' has no .*; leave them out$"):
+        gymnasium.make("hyperrl/Point-v0").reset(options={"low": 1})
 
 
 def test_pendulums_action_space_follows_max_torque():
@@ -261,3 +282,140 @@ def test_a_family_without_a_twin_runs_but_does_not_render():
     env.close()
     with pytest.raises(InputError, match="render_mode='rgb_array': family 'plain' has no renderer; use None"):
         VariantEnv(family, render_mode="rgb_array")
+
+
+# made by gymnasium.make, they are Gymnasium's in what surrounds the physics
+
+ALL = [registry.get(name) for name in registry.families() if registry.env_id(name)]
+each_registered = pytest.mark.parametrize("family", ALL, ids=lambda family: family.name)
+COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda one: pickle.loads(pickle.dumps(one))}
+each_copy = pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+
+
+def moderate(family):
+    """A little of each parameter away from its default."""
+    return {p.name: 0.8 * p.default + 0.2 * p.train[1] for p in family.parameters if not (p.distractor or p.gap)}
+
+
+@each_registered
+def test_families_are_copied_and_pickled(family):
+    assert copy.deepcopy(family) is family
+    for again in (copy.copy(family), pickle.loads(pickle.dumps(family))):
+        assert type(again) is type(family)
+        for field in dataclasses.fields(family):
+            left, right = getattr(again, field.name), getattr(family, field.name)
+            assert type(left) is type(right)
+            if field.name in ("parameters", "action_space", "max_episode_steps", "held_out", "drift", "arguments"):
+                assert left == right
+        with pytest.raises(TypeError):
+            again.held_out["gravity"] = (0, 1)
+        np.testing.assert_array_equal(again.variants("train", 3), family.variants("train", 3))
+
+
+@each_registered
+def test_environments_are_copied_pickled_and_made_again_from_their_specification(family):
+    context = moderate(family)
+    env = gymnasium.make(family.env_id, **context)
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(8)]
+
+    def played(one, seed=None):
+        obs = [] if seed is None else [one.reset(seed=seed)[0]]
+        return np.array(obs + [one.step(action)[0] for action in actions[: 4 + len(obs)]])
+
+    written = gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json())
+    assert written == env.spec
+    for spec in (env.spec, written):
+        again = gymnasium.make(spec)
+        assert again.context == family.variant(**context)
+        np.testing.assert_array_equal(played(again, 1), played(env, 1))
+    for copied in COPIES.values():
+        try:
+            again = copied(env)
+        except TypeError:  # a simulator that cannot be copied: Gymnasium's own environment neither
+            with pytest.raises(TypeError):
+                copied(env.unwrapped)
+            continue
+        assert again.context == env.context
+        # Gymnasium's Box2D environments copy what they were made of, and not their state
+        seed = None if isinstance(family, PhysicsFamily) else 2
+        np.testing.assert_array_equal(played(again, seed), played(env, seed))
+
+
+@each_copy
+def test_a_copy_draws_and_goes_its_own_way(copied):
+    env = gymnasium.make("hyperrl/Pendulum-v1", render_mode="rgb_array", max_torque=1.0)
+    env.reset(seed=0)
+    env.step(np.array([0.5], dtype=np.float32))
+    frame = env.render()
+    again = copied(env)
+    assert again.action_space == env.action_space
+    again.step(np.array([1.0], dtype=np.float32))
+    np.testing.assert_array_equal(env.render(), frame)
+    assert (again.render() != frame).any()
+    again.context = {"max_torque": 3.0}
+    assert env.context["max_torque"] == 1.0
+    env.close()
+    again.render()
+    again.close()
+
+
+def test_environments_share_no_generator_of_actions():
+    one, other = registry.get("hopper").single(), registry.get("hopper").single()
+    one.action_space.seed(0)
+    first = one.action_space.sample()
+    one.action_space.seed(0)
+    other.action_space.sample()
+    np.testing.assert_array_equal(one.action_space.sample(), first)
+
+
+@SETTABLE
+@pytest.mark.parametrize(("limit", "steps"), [(3, 3), (None, 9), (-1, 30), (20, 20)])
+def test_the_limit_of_gymnasium_make_counts(family, context, limit, steps, monkeypatch):
+    """Longer, shorter, none, and that of the registration; the family's own limit is 9 here."""
+    short = dataclasses.replace(family, max_episode_steps=9)
+    monkeypatch.setattr("hyperrl.envs.single.get", lambda name: short)
+    spec = dataclasses.replace(gymnasium.spec(family.env_id), max_episode_steps=9)
+    # upright for ever: nothing terminates
+    env = gymnasium.make(spec, max_episode_steps=limit, **context)
+    env.reset(seed=0)
+    for step in range(1, 31):
+        *_, terminated, truncated, _ = env.step(step % 2)
+        if truncated or terminated:
+            break
+    assert (step, truncated) == (steps, limit != -1) or terminated
+    env.context = {}
+    env.reset(seed=0)
+    single = short.single()
+    single.reset(seed=0)
+    assert [single.step(0)[3] for _ in range(9)] == [False] * 8 + [True]
+
+
+def test_render_modes_are_gymnasiums():
+    frames = gymnasium.make("hyperrl/CartPole-v1", render_mode="rgb_array_list", gravity=3.0)
+    frames.reset(seed=0)
+    frames.step(1)
+    assert len(frames.render()) == 2
+    for name in ("hyperrl/CartPole-v1", "hyperrl/Point-v0"):
+        with pytest.raises(InputError, match=r"^render_mode='depth_array': .*rgb_array"):
+            gymnasium.make(name, render_mode="depth_array")
+    frames.close()
+    pygame_window = gymnasium.make("hyperrl/CartPole-v1", render_mode="human")
+    pygame_window.reset(seed=0)
+    pygame_window.step(0)
+    pygame_window.close()
+
+
+def test_a_rebuilt_environment_keeps_its_specification():
+    """A constructor's argument that has changed builds the environment anew at the reset."""
+    family = registry.get("bipedal_walker")
+    built = dataclasses.replace(
+        LANDER, parameters=LANDER.parameters[:1], apply={LANDER.names[0]: Argument(LANDER.names[0])}, held_out={}
+    )
+    env = built.single()
+    env.unwrapped.spec = gymnasium.spec(family.env_id)
+    env.context = {LANDER.names[0]: -5.0}
+    before = env.unwrapped
+    env.reset(seed=0)
+    assert env.unwrapped is not before
+    assert env.spec.id == family.env_id

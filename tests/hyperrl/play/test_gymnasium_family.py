@@ -1,23 +1,29 @@
 """A family made of a Gymnasium environment goes through all that hyperrl does with a family."""
 
 import dataclasses
+import pickle
 from importlib.metadata import EntryPoint
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.wrappers import TimeLimit
+from gymnasium.spaces import Box
+from gymnasium.wrappers import NormalizeObservation, NormalizeReward, TimeLimit
 from stable_baselines3.common.evaluation import evaluate_policy
 
 import hyperrl
+from hyperrl.cli.families import _remedy
 from hyperrl.config import Config
-from hyperrl.envs import InputError, registry
+from hyperrl.envs import Attribute, GymnasiumFamily, InputError, Parameter, Schedule, registry
+from hyperrl.envs.audit import audit
 from hyperrl.experts.environment import VariantVecEnv
+from hyperrl.export import export
 from hyperrl.families import resolve
-from hyperrl.play.actors import Act, random_actions
+from hyperrl.play.actors import Act, AgentActor, random_actions
 from hyperrl.play.episodes import play
 from hyperrl.storage import checkpoint
+from hyperrl.storage.agent import build_agent
 from hyperrl.training.trainer import Trainer
 
 MY_FAMILY = """
@@ -145,3 +151,141 @@ def test_a_slip_in_the_file_is_one_line_before_training(my_family, tmp_path, cli
     my_family.write_text(MY_FAMILY.replace(', "length": Attribute("length")', ""))
     with pytest.raises(InputError, match="'length' is not in `apply`"):
         resolve(str(my_family))
+
+
+# environments as people write them
+
+GAIN = Parameter("gain", "1", 1.0, (0.5, 2.0), (0.25, 4.0), "(0, 10]")
+
+
+class Counted(gymnasium.Env):
+    """A point with a speed of gain x action, which knows how many of its kind there are."""
+
+    observation_space = Box(-np.inf, np.inf, (1,), np.float32)
+    action_space = Box(-1, 1, (1,), np.float32)
+    alive = built = most = 0
+
+    def __init__(self):
+        cls = type(self)
+        cls.alive, cls.built = cls.alive + 1, cls.built + 1
+        cls.most = max(cls.most, cls.alive)
+        self.gain = 1.0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x = self.np_random.uniform(-1, 1)
+        return np.array([self.x], dtype=np.float32), {}
+
+    def step(self, action):
+        self.x += 0.1 * self.gain * float(action[0])
+        return np.array([self.x], dtype=np.float32), -abs(self.x), False, False, {}
+
+    def close(self):
+        type(self).alive -= 1
+
+
+def counted(make=None, **changes):
+    make = make or type("Point", (Counted,), {})
+    given = {"name": "counted", "parameters": (GAIN,), "apply": {"gain": Attribute("gain")}, "max_episode_steps": 6}
+    return make, GymnasiumFamily(make=make, **{**given, **changes})
+
+
+@pytest.mark.parametrize("encoder", [False, True])
+def test_a_bounded_number_of_environments_is_alive_at_once_and_all_are_closed(encoder, tmp_path):
+    """A class without a render_mode, too."""
+    make, family = counted(simulators=10)
+    run = hyperrl.train(family, run=tmp_path / "run", steps=512, encoder=encoder, **TINY)
+    assert make.most <= 8 + 10
+    assert make.alive == 0
+    make.most = 0
+    assert run.evaluate("interpolation", episodes=3).returns_TE.shape == (64, 3)
+    assert (make.most, make.alive) == (9, 0)
+    policies = run.policies(family.untable(family.variants("interpolation", 7)))
+    make.most = 0
+    export(policies, [tmp_path / f"{i}.pt2" for i in range(7)], "torch")
+    assert (make.most, make.alive) == (8, 0)
+
+
+@pytest.mark.parametrize("drift", [{}, {"gain": Schedule(lambda start, step: start * 0.9**step)}])
+def test_episodes_in_parts_are_those_of_all_at_once(drift):
+    """With weights that are generated and with given ones, where the last part is not full."""
+    variants_TP, agent, found = np.linspace(0.5, 2, 7)[:, None], None, []
+    for simulators in (1000, 6, 1):
+        _, family = counted(simulators=simulators, drift=drift)
+        agent = agent or build_agent(family, Config(family="counted"), torch.device("cpu"))
+        with torch.no_grad():
+            for parameter in agent.parameters():
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+        weights_TD = agent.generate(family.encode(torch.as_tensor(variants_TP[::-1].copy(), dtype=torch.float32)))
+        for given in (None, weights_TD.detach()) if not drift else (None,):
+            actor = AgentActor(agent, family, weights_TD=given)
+            found.append(play(family, variants_TP, actor, 2, seed=3, gamma=0.9))
+    kinds = len(found) // 3
+    for i, one in enumerate(found):
+        whole = found[i % kinds]
+        for name in ("returns_TE", "lengths_TE", "discounted_TE", "start_NO"):
+            np.testing.assert_allclose(getattr(one, name), getattr(whole, name), rtol=1e-6)
+        assert one.returns_TE.std(0).min() > 0
+
+
+def test_environments_are_closed_after_an_error():
+    make, family = counted()
+
+    def fail(obs):
+        raise RuntimeError("no action")
+
+    with pytest.raises(RuntimeError, match="no action"):
+        play(family, np.ones((3, 1)), Act(fail), 2)
+
+    class Broken(make):
+        def step(self, action):
+            raise RuntimeError("no step")
+
+    with pytest.raises(InputError, match="raised RuntimeError: no step"):
+        counted(Broken)[1].check()
+    with pytest.raises(InputError, match="no time limit"):
+        counted(make, max_episode_steps=0)
+    assert make.alive == Broken.alive == 0
+
+
+@pytest.mark.parametrize("wrong", [0, 1.5, -3])
+def test_a_number_of_simulators_is_a_whole_one(wrong):
+    with pytest.raises(InputError, match=f"^family 'counted': simulators={wrong}: must be 1 or more, a whole number$"):
+        counted(simulators=wrong)
+
+
+def test_options_of_every_reset_are_declared_and_those_that_are_missing_are_named():
+    class Goal(Counted):
+        def reset(self, *, seed=None, options=None):
+            self.told = options
+            self.goal = options["goal"]
+            return super().reset(seed=seed)
+
+    with pytest.raises(InputError, match=r"'counted': reset of .* raised TypeError: .*give .* as `reset_options`$"):
+        counted(Goal)[1].check()
+    _, family = counted(Goal, reset_options={"goal": 3.0})
+    family.check()
+    env = family.single()
+    env.reset(seed=0, options={"more": 1})
+    assert env.unwrapped.told == {"goal": 3.0, "more": 1}
+    env.reset(options={"goal": 4.0})
+    assert env.unwrapped.goal == 4.0
+    vector = family.vector(np.ones((2, 1)), copies=2)
+    vector.reset(seed=1)
+    for _ in range(7):  # over an end
+        vector.step(torch.ones(4, 1))
+    assert vector.env.get_attr("told") == ({"goal": 3.0},) * 4
+    assert pickle.loads(pickle.dumps(dict(family.reset_options))) == {"goal": 3.0}
+
+
+@pytest.mark.parametrize("wrapper", [NormalizeObservation, NormalizeReward])
+def test_a_wrapper_with_statistics_of_its_own_is_named(wrapper):
+    _, family = counted(lambda **given: wrapper(TimeLimit(Counted(**given), 6)))
+    name = wrapper.__name__
+    with pytest.warns(UserWarning, match=f"^family 'counted': {name} within `make` keeps statistics of its own, .*"):
+        family.check()
+    assert counted()[1].own_statistics == registry.get("cartpole").own_statistics == ()
+    found = audit(family)
+    if wrapper is NormalizeObservation:
+        assert not found.deterministic
+        assert _remedy(family, found).startswith(f"{name} within `make` of counted keeps statistics")
