@@ -20,7 +20,7 @@ from hyperrl.adaptation import inference
 from hyperrl.agents.encoder import TransitionEncoder
 from hyperrl.config import Config
 from hyperrl.envs import Family, InputError
-from hyperrl.families import resolve, tuned
+from hyperrl.families import portable, resolve, tuned
 from hyperrl.play.policy import VariantPolicy, generated
 from hyperrl.storage import checkpoint
 from hyperrl.storage.agent import pick_device
@@ -200,13 +200,11 @@ def train(
 
     known = family if isinstance(family, Family) else resolve(family)
     reference = known.name if isinstance(family, Family) else family
-    if reference.endswith(".py"):
-        reference = str(Path(reference).resolve())  # the run can be loaded from another folder
     named = {"agent": agent, "seed": seed, "steps": steps, "device": device}
     chosen = {name: value for name, value in named.items() if value is not None} | settings
     config = Config(family=reference).updated({**tuned(known).training, **chosen})
     folder = Path(run) if run is not None else Path("runs") / f"{known.name}-{config.agent}-{config.seed}"
-    config = replace(config, device=pick_device(config.device).type)
+    config = replace(config, device=pick_device(config.device).type, family=portable(reference, folder))
     resumed = _settings_of_run(folder, config, known, chosen, resume)
     config = resumed or config
     known.check()
@@ -245,7 +243,7 @@ def _settings_of_run(
     stored, _ = read_settings(folder, family)
     if stored.device == "cuda" and config.device != "cuda":
         raise InputError(f"{folder}: was trained on cuda; resume it where there is a GPU, or choose another --run")
-    for name in (*chosen, "family"):
+    for name in chosen:
         value, first = getattr(config, name), getattr(stored, name)
         if value != first:
             raise InputError(

@@ -2,59 +2,96 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import os
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 from hyperrl.envs import Family, InputError, registry
 from hyperrl.envs.errors import one_line
+from hyperrl.sources import load_file, load_module
 
 
 def resolve(reference: str) -> Family:
-    """The family named by a registered name, ``module:attribute``, or a path to a Python file with ``family``.
+    """The family that a user names: a registered name, ``module:attribute``, or a Python file with ``family``.
+
+    The file is loaded together with its neighbours, and known from now on; see ``hyperrl.sources``.
 
     Raises:
         InputError: there is no such family, or its physics fails ``Family.check``.
     """
+    return _resolve(reference, named=True)
+
+
+def of_run(reference: str, folder: Path) -> Family:
+    """The family that a run's settings name. Code that is not registered must be known from this user's own runs.
+
+    Args:
+        reference: as ``portable`` wrote it.
+        folder: of the run.
+
+    Raises:
+        InputError: as ``resolve``, or the code is not known here.
+    """
+    mine = from_here(reference, folder)
+    if not (reference.endswith(".py") or ":" in reference):
+        if reference not in registry.families():
+            raise InputError(
+                f"{folder}: family {reference!r} is not registered here; name it: --family FILE, or "
+                "hyperrl.load(folder, family)"
+            )
+        return _resolve(reference, named=False)
+    if reference.endswith(".py") and not Path(mine).is_file():
+        raise InputError(f"{folder}: its family's file {mine} is not there; name it: --family FILE")
+    found = _resolve(mine, named=False)
+    if sys.stderr is not None:
+        print(f"family: running {mine}, known from your own runs", file=sys.stderr)
+    return found
+
+
+def portable(reference: str, folder: Path) -> str:
+    """A reference as a run's settings keep it: a file by its place relative to the run's folder."""
+    if not reference.endswith(".py"):
+        return reference
+    return os.path.relpath(Path(reference).resolve(), folder.resolve())
+
+
+def from_here(reference: str, folder: Path) -> str:
+    """A reference of a run's settings as it is named from the working folder."""
+    return os.path.relpath(folder.resolve() / reference) if reference.endswith(".py") else reference
+
+
+def _resolve(reference: str, named: bool) -> Family:
     if reference.endswith(".py"):
-        path = Path(reference)
-        if not path.is_file():
+        if not Path(reference).is_file():
             raise InputError(
                 f"family {reference!r}: no such file; give the path of a Python file that defines `family`"
             )
-        spec = importlib.util.spec_from_file_location(f"_hyperrl_family_{path.stem}", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # where dataclasses look up annotations
-        try:
-            spec.loader.exec_module(module)
-        except InputError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise _not_loaded(reference, error, "mend the file") from None
-        found = getattr(module, "family", None)
+        found = _attribute(reference, lambda: load_file(Path(reference), named), "family", "mend the file")
     elif ":" in reference:
-        module_name, _, attribute = reference.partition(":")
-        try:
-            found = getattr(importlib.import_module(module_name), attribute, None)
-        except InputError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise _not_loaded(reference, error, "give module:attribute of an installed module") from None
+        module, _, attribute = reference.partition(":")
+        remedy = "give module:attribute of an installed module"
+        found = _attribute(reference, lambda: load_module(module, named), attribute, remedy)
     else:
         found = registry.get(reference)
     if not isinstance(found, Family):
         raise InputError(f"family {reference!r}: holds no hyperrl.envs.Family; define one there")
     found.check()
     return found
+
+
+def _attribute(reference: str, load: Callable[[], ModuleType], name: str, remedy: str) -> object:
+    try:
+        return getattr(load(), name, None)
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _not_loaded(reference, error, remedy) from None
 
 
 def _not_loaded(reference: str, error: BaseException, remedy: str) -> InputError:

@@ -57,7 +57,7 @@ def _adapt(args: argparse.Namespace) -> None:
     from hyperrl.storage.files import require_writable, write_json
 
     _check_adapt(args)
-    run, parameters = Run(args.folder), read_parameters(args.set) or {}
+    run, parameters = Run(args.folder, args.family), read_parameters(args.set) or {}
     family, split = run.family, args.split
     count = VARIANTS if args.variants is None else args.variants
     variants_TP = family.table([parameters]) if split is None else family.variants(split, count)
@@ -76,7 +76,7 @@ def _adapt(args: argparse.Namespace) -> None:
     _print_adaptation(found, results, split)
     if split is not None and not any(result["expert"] for result in results):
         where = ["--experts", str(args.experts)] if args.experts else []
-        words = ["hyperrl", "experts", run.config.family, "--variants", str(count), "--split", split, *where]
+        words = ["hyperrl", "experts", run.reference, "--variants", str(count), "--split", split, *where]
         print(f"for the gap to experts: {shlex.join(words)}")
     print(f"figure: {save_adaptation(found, results, split)}")
     if args.json:

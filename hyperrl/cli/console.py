@@ -30,9 +30,19 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_MISTAKE, f"hyperrl: {message}; see {self.prog} --help\n")
 
 
-def add_run_and_set(command: argparse.ArgumentParser) -> None:
-    """Declare RUN and --set."""
+def add_run(command: argparse.ArgumentParser) -> None:
+    """Declare RUN and --family."""
     command.add_argument("folder", metavar="RUN", type=Path, help="folder of a run")
+    command.add_argument(
+        "--family",
+        metavar="FAMILY",
+        help="file or module:attribute of the run's family, where it has moved or is not your own",
+    )
+
+
+def add_run_and_set(command: argparse.ArgumentParser) -> None:
+    """Declare RUN, --family and --set."""
+    add_run(command)
     command.add_argument(
         "--set",
         nargs="+",

@@ -13,6 +13,7 @@ from hyperrl.cli.console import (
     SEE,
     SPLIT,
     Commands,
+    add_run,
     add_run_and_set,
     given_options,
     print_table,
@@ -46,7 +47,7 @@ def add(commands: Commands) -> None:
     command.set_defaults(command=_evaluate)
 
     command = commands.add_parser("map", help="the value network's prediction over two parameters, without episodes")
-    command.add_argument("folder", metavar="RUN", type=Path, help="folder of a run")
+    add_run(command)
     command.add_argument(
         "--over",
         nargs=2,
@@ -66,7 +67,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     if args.set is not None and (args.split, args.variants) != (None, None):
         print("warning: --set gives one variant; --split and --variants are left out", file=sys.stderr)
-    run, parameters = Run(args.folder), read_parameters(args.set)
+    run, parameters = Run(args.folder, args.family), read_parameters(args.set)
     splits = [SPLIT] if args.set is not None or args.split is None else args.split
     chosen = given_options(args, episodes="episodes", variants="variants", experts="experts", drift="drift")
     evaluations = [evaluate(run, split, parameters=parameters, **chosen) for split in splits]
@@ -77,7 +78,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         print("normalised: 0 is a random policy, 1 each variant's expert; mean over the variants that have one")
     else:
         where = ["--experts", str(args.experts)] if args.experts else []
-        again = shlex.join(["hyperrl", "experts", run.config.family, "--variants", "8", *where])
+        again = shlex.join(["hyperrl", "experts", run.reference, "--variants", "8", *where])
         print(f"for the gap to experts: {again}")
     if args.json:
         write_json(args.json, results[0] if len(results) == 1 else results)
@@ -129,7 +130,7 @@ def _map(args: argparse.Namespace) -> None:
     from hyperrl.reports.figures import heat_map, save
     from hyperrl.storage.files import write_json
 
-    run = Run(args.folder)
+    run = Run(args.folder, args.family)
     found = predicted_map(run, args.over)
     what = f"predicted discounted return (gamma {found.gamma:g})"
     figure = heat_map(run.family, found.names, found.values, found.predicted_XY, what)

@@ -31,7 +31,7 @@ def _export(args: argparse.Namespace) -> None:
         raise InputError(f"--all {args.all}: takes variants of a split, --set gives one; leave out either")
     if args.all is None and args.split is not None:
         raise InputError(f"--split {args.split}: needs --all, which says how many of its variants")
-    run = Run(args.folder)
+    run = Run(args.folder, args.family)
     given = args.format, args.force
     if args.all is None:
         found = export([run.policy(**(read_parameters(args.set) or {}))], [args.out], *given)

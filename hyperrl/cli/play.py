@@ -23,7 +23,7 @@ def _play(args: argparse.Namespace) -> None:
     from hyperrl.reports.figures import gif_bytes
     from hyperrl.storage.files import write_atomically
 
-    run = Run(args.folder)
+    run = Run(args.folder, args.family)
     frames, fps, total = play_episode(run.policy(**(read_parameters(args.set) or {})), args.seed)
     write_atomically(args.gif, lambda file: file.write_bytes(gif_bytes(frames, fps)))
     print(f"return {total:.1f}; animation: {args.gif}")

@@ -12,9 +12,9 @@ import torch
 from gymnasium.spaces import Box, Discrete
 
 from hyperrl.config import Config
-from hyperrl.envs import Family, InputError
+from hyperrl.envs import Family, InputError, Schedule, Walk
 from hyperrl.envs.fingerprint import fingerprint, same_physics
-from hyperrl.families import resolve
+from hyperrl.families import from_here, of_run, resolve
 from hyperrl.storage import checkpoint
 from hyperrl.storage.agent import build_agent
 from hyperrl.storage.files import read_json, write_json
@@ -40,7 +40,31 @@ def definition(family: Family) -> dict[str, Any]:
         "observations": _space(family.observation_space),
         "actions": _space(family.action_space),
         "max_episode_steps": family.max_episode_steps,
+        "drift": {name: _drift(change) for name, change in family.drift.items()},
     }
+
+
+def _drift(change: Walk | Schedule) -> float | str:
+    """A walk's deviation; of a schedule, whose function cannot be compared, that it is one."""
+    return change.deviation if isinstance(change, Walk) else "schedule"
+
+
+def _difference(now: Any, then: Any, where: str = "") -> str:
+    """The first place in which two definitions differ, and how; empty where they are equal."""
+    if isinstance(now, dict) and isinstance(then, dict):
+        keys = [*then, *(key for key in now if key not in then)]
+        found = (_difference(now.get(key), then.get(key), f"{where} {key}".strip()) for key in keys)
+        return next(filter(None, found), "")
+    if where == "parameters" and isinstance(now, list) and isinstance(then, list):
+        by_name = [{p.get("name", "?"): p for p in rows if isinstance(p, dict)} for rows in (now, then)]
+        inside = _difference(by_name[0], by_name[1], "parameter")
+        return inside or ("" if now == then else "its parameters have another order")
+    return "" if now == then else f"{where} was {_short(then)}, is {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _space(space: Box | Discrete) -> dict[str, Any]:
@@ -77,8 +101,8 @@ def _same_physics(family: Family, then: object) -> bool:
     return not isinstance(then, list) or now is None or same_physics(then, now)
 
 
-def read_settings(folder: Path, family: Family | None = None) -> tuple[Config, Family]:
-    """Settings and family of the run in ``folder``.
+def read_settings(folder: Path, family: Family | str | None = None) -> tuple[Config, Family]:
+    """Settings and family of the run in ``folder``; the family may be given, as a user names it or itself.
 
     Raises:
         InputError: there is no run, it is damaged or of another format, or its family has changed since.
@@ -101,11 +125,15 @@ def read_settings(folder: Path, family: Family | None = None) -> tuple[Config, F
         config = Config(**settings)
     except TypeError:
         raise damaged from None
-    family = family or resolve(config.family)
-    if json.loads(json.dumps(definition(family))) != content.get("family"):
+    if not isinstance(config.family, str):
+        raise damaged
+    if not isinstance(family, Family):
+        family = of_run(config.family, folder) if family is None else resolve(family)
+    difference = _difference(json.loads(json.dumps(definition(family))), content.get("family"))
+    if difference:
         raise InputError(
-            f"{path}: family {family.name!r} has other parameters, ranges, spaces or held-out variants than when the "
-            "run was trained; restore them, or train again"
+            f"{path}: family {family.name!r} is not as when the run was trained: {difference}; restore it, name "
+            "another with --family, or train again"
         )
     if not _same_physics(family, content.get("fingerprint")):
         raise InputError(
@@ -118,18 +146,21 @@ def read_settings(folder: Path, family: Family | None = None) -> tuple[Config, F
 class StoredRun:
     """A run as its folder holds it; ``hyperrl.api.Run`` is what users know of it."""
 
-    def __init__(self, folder: str | Path, family: Family | None = None) -> None:
+    def __init__(self, folder: str | Path, family: Family | str | None = None) -> None:
         """Load the run's best checkpoint.
 
         Args:
             folder: what ``hyperrl train --run`` wrote.
-            family: the family, where its reference in the settings cannot be resolved here.
+            family: the family, or what names it as for ``hyperrl.train``. Left out, it is what the run's settings
+                name: registered, or code that this user has run here before.
 
         Raises:
             InputError: there is no run, or it cannot be read.
         """
         self.folder = Path(folder)
         self.config, self.family = read_settings(self.folder, family)
+        self.reference = family if isinstance(family, str) else from_here(self.config.family, self.folder)
+        """What names the family on the command line, from the working folder."""
         path = self.folder / checkpoint.FILE
         if not path.exists():
             raise InputError(f"{self.folder}: stopped before its first checkpoint; go on with hyperrl train --resume")

@@ -421,7 +421,7 @@ def test_an_own_family_from_a_file(cli, own_family):
     assert status == 0
     assert "validation" in out
     status, out, err = cli("evaluate", "run", "--split", "interpolation", "--json", "result.json")
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, "family: running plant.py, known from your own runs\n")
     result = json.loads(Path("result.json").read_text())
     returns = consistent(result)
     assert result["family"] == "plant"
@@ -436,7 +436,7 @@ def test_an_own_family_from_a_file(cli, own_family):
         assert returns[side].mean() > 0.2 * random[side].mean()
         assert returns[side].mean() > 0.2 * still[side].mean()
 
-    status, _, err = cli("evaluate", "run", "--split", "combination")
+    status, _, err = cli("evaluate", "run", "--split", "combination", "--family", own_family)
     assert status == 2
     assert err == "hyperrl: split 'combination': family 'plant' has no variants in it; choose another split\n"
     status, _, err = cli("play", "run", "--gif", "play.gif")
@@ -444,9 +444,9 @@ def test_an_own_family_from_a_file(cli, own_family):
     assert "family 'plant' has no renderer" in err
 
     own_family.write_text(own_family.read_text().replace("(-2, 2), (-3, 3)", "(-1, 2), (-3, 3)"))
-    status, _, err = cli("evaluate", "run")
+    status, _, err = cli("evaluate", "run", "--family", own_family)
     assert status == 2
-    assert "family 'plant' has other parameters, ranges, spaces or held-out variants than when the run was" in err
+    assert "not as when the run was trained: parameter gain train was [-2.0, 2.0], is [-1.0, 2.0]; restore" in err
 
 
 def test_an_own_family_from_a_module(cli, own_family, words, monkeypatch):
