@@ -14,7 +14,7 @@ install: .venv/installed
 demo: install
 	$(BIN)/hyperrl train cartpole --run $(RUN) --resume
 	$(BIN)/hyperrl evaluate $(RUN) --split interpolation extrapolation combination --sweep
-	$(BIN)/hyperrl play $(RUN) --set length=0.8 gravity=12 --gif $(RUN)/figures/play.gif
+	$(BIN)/hyperrl play $(RUN) --set length=0.8 gravity=12 --gif $(RUN)/figures/play.gif --force
 	@echo
 	@echo "Figures and a GIF of the policy: $(RUN)/figures"
 	@echo "Learning curves, weights, hparams: $(BIN)/tensorboard --logdir runs   (then open http://localhost:6006)"

@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
 def add_run_and_set(command: argparse.ArgumentParser) -> None:
     """Declare RUN and --set."""
-    command.add_argument("folder", metavar="RUN", type=Path, help="folder of a run")
+    command.add_argument("folder", metavar="RUN", type=path_of, help="folder of a run")
     command.add_argument(
         "--set",
         nargs="+",
@@ -40,6 +40,18 @@ def add_run_and_set(command: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="one variant; other parameters have their defaults",
     )
+
+
+def path_of(text: str) -> Path:
+    """A path that is not empty and can be printed."""
+    if not (text and text.isprintable()):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a path of printable characters; give one")
+    return Path(text)
+
+
+def add_force(command: Any) -> None:
+    """Declare --force."""
+    command.add_argument("--force", action="store_true", help="overwrite existing files, a run's own never")
 
 
 def whole_number(text: str) -> int:

@@ -590,11 +590,11 @@ REFUSED = {
     "out alone": ("--out new", "--out new", "needs --format beside it"),
     "format alone": ("--format sb3", "--format sb3", "needs --out beside it"),
     "format": ("--format tflite --out new", "'tflite'", "unknown; choose from sb3, onnx, torch"),
-    "there": ("--format onnx --out {file}", "{file}", "is there already; overwrite it with --force"),
-    "below a file": ("--format onnx --out {file}/new", "{file}", "cannot be written"),
-    "json below a file": ("--json {file}/new", "{file}", "cannot be written"),
-    "json here": ("--json .", "--json .", "is a folder; name a file"),
-    "json a folder": ("--json {folder}", "--json {folder}", "is a folder; name a file"),
+    "there": ("--format onnx --out {onnx}", "{onnx}", "is there already; overwrite it with --force"),
+    "below a file": ("--format onnx --out {file}/new.onnx", "{file}", "cannot be written"),
+    "json below a file": ("--json {file}/new.json", "{file}", "cannot be written"),
+    "json here": ("--json .", ".", "is a folder; name a file"),
+    "json a folder": ("--json {folder}", "{folder}", "is a folder; name a file"),
     "no split": ("--split ''", "split ''", "unknown; choose from train"),
     "variants 0": ("--split train --variants 0", "variants=0", "must be 1 or more"),
     "split": ("--split test", "split 'test'", "unknown; choose from train"),
@@ -607,8 +607,10 @@ REFUSED = {
 @pytest.mark.parametrize("mistake", REFUSED)
 def test_a_mistake_is_said_before_an_episode_is_played(cli, tiny_run, tmp_path, monkeypatch, mistake):
     monkeypatch.setattr(api, "adapt", lambda *_: pytest.fail("it has begun"))
-    (tmp_path / "file").write_text("mine")
-    words, value, remedy = (text.format(file=tmp_path / "file", folder=tmp_path) for text in REFUSED[mistake])
+    places = {"file": tmp_path / "file", "onnx": tmp_path / "mine.onnx", "folder": tmp_path}
+    for name in ("file", "onnx"):
+        places[name].write_text("mine")
+    words, value, remedy = (text.format(**places) for text in REFUSED[mistake])
     status, out, err = cli("adapt", tiny_run.folder, *shlex.split(words))
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert value in err
