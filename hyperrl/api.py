@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hyperrl.adaptation import inference
@@ -26,6 +24,7 @@ from hyperrl.storage import checkpoint
 from hyperrl.storage.agent import pick_device
 from hyperrl.storage.files import require_writable
 from hyperrl.storage.run import StoredRun, read_settings, write_settings
+from hyperrl.streams import console
 from hyperrl.training import loop
 from hyperrl.training.held_out import Progressed
 from hyperrl.training.loop import Interrupted
@@ -270,9 +269,9 @@ def _encoder_bar(run: Run, quiet: bool) -> Iterator[Any]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    console, began = Console(stderr=True), time.monotonic()
-    with Progress(*columns, console=console, disable=quiet or not sys.stderr.isatty()) as bar:
+    shown_on, began = console(), time.monotonic()
+    with Progress(*columns, console=shown_on, disable=quiet or not shown_on.file.isatty()) as bar:
         task = bar.add_task("", total=inference.effort(run.family, run.config.steps).updates)
         yield lambda done, total: bar.update(task, completed=done)
         if not quiet and bar.disable:
-            console.print(f"{'encoder':>12} trained in {time.monotonic() - began:,.0f} s", highlight=False)
+            shown_on.print(f"{'encoder':>12} trained in {time.monotonic() - began:,.0f} s", highlight=False)

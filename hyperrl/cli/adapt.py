@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from hyperrl.cli.console import (
     whole_number,
 )
 from hyperrl.cli.export import print_exported
+from hyperrl.streams import console
 
 VARIANTS = 8
 """Of a split, to adapt to."""
@@ -51,7 +51,6 @@ def add(commands: Commands) -> None:
 
 
 def _adapt(args: argparse.Namespace) -> None:
-    from rich.console import Console
     from rich.progress import Progress
 
     from hyperrl import export
@@ -72,7 +71,8 @@ def _adapt(args: argparse.Namespace) -> None:
         export.check(family, [args.out], args.format, args.force)
     for folder in (run.folder / "adaptations", run.folder / "figures"):
         require_writable(folder)
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    shown_on = console()
+    with Progress(console=shown_on, transient=True, disable=not shown_on.file.isatty()) as bar:
         task = bar.add_task("getting ready", total=None)
 
         def advance(played: int, episodes: int) -> None:

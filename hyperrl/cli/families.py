@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperrl.cli.console import EXIT_FAILED, Commands, add_force, given_options, path_of, print_table, whole_number
+from hyperrl.streams import console
 
 
 def add(commands: Commands) -> None:
@@ -53,7 +54,6 @@ def _families(args: argparse.Namespace) -> None:
 
 
 def _audit(args: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.progress import Progress
 
     from hyperrl.envs.audit import audit
@@ -67,7 +67,8 @@ def _audit(args: argparse.Namespace) -> int:
     if not args.conflict and (chosen or (args.steps, args.png) != (None, None)):
         print("warning: --variants, --png, --steps, --seed, --workers and --experts need --conflict", file=sys.stderr)
     family = resolve(args.family)
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    shown_on = console()
+    with Progress(console=shown_on, transient=True, disable=not shown_on.file.isatty()) as bar:
         task = bar.add_task("audit", total=1.0)
         found = audit(family, lambda share: bar.update(task, completed=share))
     _print_audit(family, found)

@@ -16,7 +16,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -36,6 +35,7 @@ from hyperrl.families import resolve
 from hyperrl.play.actors import random_actions
 from hyperrl.play.episodes import play
 from hyperrl.storage.files import require_writable, write_atomically, write_json
+from hyperrl.streams import console
 
 CURVE = 50
 """Greedy judgements during an expert's training, evenly spaced: what learning from scratch costs on its variant."""
@@ -210,7 +210,7 @@ def _train_all(jobs: list[Job], workers: int) -> None:
     try:
         with _uninterrupted():
             left = {pool.submit(_train, job) for job in jobs}
-        with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120) as bar:
+        with Progress(*columns, console=console(), speed_estimate_period=120) as bar:
             task = bar.add_task("experts", total=len(jobs), steps=0)
             each = jobs[0].settings["total_timesteps"]
             while left:

@@ -711,7 +711,7 @@ def test_the_installed_command(tiny_run):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == ("hyperrl: length=-1.0: must be within (0, 10] m for family 'cartpole'; the default is 0.5\n")
     # python -m, and a warning that no filter of this test run has touched
-    words = ["-m", "hyperrl.cli", "evaluate", tiny_run.folder, "--set", "length=1.5", "--episodes", "1"]
+    words = ["-m", "hyperrl", "evaluate", tiny_run.folder, "--set", "length=1.5", "--episodes", "1"]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stderr == "warning: length=1.5 lies outside the training range 0.25 to 1 m\n"
