@@ -22,7 +22,7 @@ from hyperrl.families import resolve, tuned
 from hyperrl.play.policy import VariantPolicy, generated
 from hyperrl.storage import checkpoint
 from hyperrl.storage.agent import pick_device
-from hyperrl.storage.files import require_writable
+from hyperrl.storage.files import require_printable, require_writable
 from hyperrl.storage.run import StoredRun, read_settings, write_settings
 from hyperrl.streams import console
 from hyperrl.training import loop
@@ -73,7 +73,7 @@ class Run(StoredRun):
         """
         return inference.encoder_of(self)
 
-    def policy(self, **parameters: float) -> Policy:
+    def policy(self, /, **parameters: float) -> Policy:
         """The policy generated for a variant; parameters left out keep their defaults.
 
         Outside the training ranges it is generated all the same, with a warning.
@@ -204,6 +204,10 @@ def train(
     named = {"agent": agent, "seed": seed, "steps": steps, "device": device}
     chosen = {name: value for name, value in named.items() if value is not None} | settings
     config = Config(family=reference).updated({**tuned(known).training, **chosen})
+    if run is not None:
+        require_printable(Path(run))
+        if str(run) == "":
+            raise InputError("run='': must be a folder; name one, or leave it out for runs/FAMILY-AGENT-SEED")
     folder = Path(run) if run is not None else Path("runs") / f"{known.name}-{config.agent}-{config.seed}"
     config = replace(config, device=pick_device(config.device).type)
     resumed = _settings_of_run(folder, config, known, chosen, resume)

@@ -54,7 +54,9 @@ def _adapt(args: argparse.Namespace) -> None:
     from rich.progress import Progress
 
     from hyperrl import export
+    from hyperrl.adaptation.result import EPISODES
     from hyperrl.api import Run, adapt
+    from hyperrl.play.episodes import require_room
     from hyperrl.reports.adaptation import save_adaptation
     from hyperrl.storage.files import require_output, require_writable, write_json
 
@@ -66,6 +68,7 @@ def _adapt(args: argparse.Namespace) -> None:
     run, parameters = Run(args.folder), read_parameters(args.set) or {}
     family, split = run.family, args.split
     count = VARIANTS if args.variants is None else args.variants
+    require_room(run.agent, family, 1 if split is None else count, EPISODES)
     variants_TP = family.table([parameters]) if split is None else family.variants(split, count)
     if args.out:
         export.check(family, [args.out], args.format, args.force)

@@ -8,6 +8,9 @@ from typing import Any
 
 from hyperrl.cli.console import SEE, SPLIT, Commands, add_force, add_run_and_set, path_of, read_parameters, whole_number
 
+MOST_FILES = 10_000
+"""Each of them is written, loaded and compared with its policy."""
+
 
 def add(commands: Commands) -> None:
     """Declare the command."""
@@ -27,6 +30,7 @@ def _export(args: argparse.Namespace) -> None:
     from hyperrl.api import Run
     from hyperrl.envs import InputError
     from hyperrl.export import INDEX, check_files, export, export_all
+    from hyperrl.play.episodes import require_room
 
     if args.all is not None and args.set is not None:
         raise InputError(f"--all {args.all}: takes variants of a split, --set gives one; leave out either")
@@ -40,6 +44,9 @@ def _export(args: argparse.Namespace) -> None:
         written = str(args.out)
     else:
         split = args.split or SPLIT
+        if args.all > MOST_FILES:
+            raise InputError(f"--all {args.all}: at most {MOST_FILES} files are written in a call; ask for fewer")
+        require_room(run.agent, run.family, args.all)
         policies = run.policies(run.family.untable(run.family.variants(split, args.all)))
         about = {"family": run.family.name, "agent": run.config.agent, "seed": run.config.seed, "split": split}
         found = export_all(policies, args.out, *given, about)

@@ -31,7 +31,7 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     for setting in fields(Config)[1:]:
         kind: dict[str, Any] = {"type": {"int": whole_number, "float": float}.get(str(setting.type), str)}
         if str(setting.type).startswith("tuple"):
-            kind = {"type": int, "nargs": "+"}
+            kind = {"type": whole_number, "nargs": "+"}
         default = setting.default
         group.add_argument(
             f"--{setting.name.replace('_', '-')}",

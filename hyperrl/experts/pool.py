@@ -37,6 +37,8 @@ from hyperrl.play.episodes import play
 from hyperrl.storage.files import require_writable, write_atomically, write_json
 from hyperrl.streams import console
 
+MOST_WORKERS, MOST_EXPERTS = 512, 10_000
+"""Each expert takes minutes, each worker some 500 MB."""
 CURVE = 50
 """Greedy judgements during an expert's training, evenly spaced: what learning from scratch costs on its variant."""
 
@@ -81,8 +83,10 @@ def train_experts(
     settings = expert_settings(family, overrides)
     variants = checked_variants(family, variants_TP)
     workers = workers if workers is not None else os.cpu_count() or 1
-    if workers < 1:
-        raise InputError(f"workers={workers}: must be 1 or more; leave it out for one a processor")
+    if not 1 <= workers <= MOST_WORKERS:
+        raise InputError(f"workers={workers}: must be 1 or more, at most {MOST_WORKERS}; leave it out for one a core")
+    if len(variants) > MOST_EXPERTS:
+        raise InputError(f"variants={len(variants)}: at most {MOST_EXPERTS} experts a call; ask for fewer")
     if not 0 <= seed < 2**32:
         raise InputError(f"seed={seed}: must be within [0, 2**32); choose another")
     folder = expert_folder(Path(root), family)
