@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 RUN ?= runs/demo
 
-.PHONY: install demo test check clean
+.PHONY: install demo test faults check clean
 
 install: .venv/installed
 
@@ -21,6 +21,9 @@ demo: install
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+
+faults: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults --numprocesses auto tests/faults
 
 check: install
 	$(BIN)/ruff check .

@@ -55,7 +55,7 @@ MOST: Mapping[str, int] = {
 """Of each count: more than that is years."""
 LARGEST = 1e6
 """Of rates and coefficients: far from where float32 overflows."""
-MOST_LAYERS = 64
+MOST_LAYERS, MOST_WIDTH = 64, 2**16
 NUMBERS = 2**29
 """Held at once of one kind at the most: 2 GiB of float32, which optimiser and gradients multiply."""
 
@@ -147,8 +147,9 @@ class Config:
         self._require("seed", "within [0, 2**32)", 0 <= self.seed < 2**32)
         for name in ("hidden", "generator_hidden"):
             widths = getattr(self, name)
-            bound = f"one or more widths of 1 or more, at most {MOST_LAYERS} of them"
-            self._require(name, bound, min(widths, default=0) >= 1 and len(widths) <= MOST_LAYERS)
+            bound = f"one or more widths of 1 or more, at most {MOST_WIDTH} each and {MOST_LAYERS} of them"
+            within = min(widths, default=0) > 0 and max(widths, default=0) <= MOST_WIDTH
+            self._require(name, bound, within and len(widths) <= MOST_LAYERS)
         self._check_memory()
         samples = self.copies * self.rollout
         even = samples % self.minibatches == 0

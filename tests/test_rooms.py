@@ -33,7 +33,7 @@ FLOORS = (
     ("reports",),
     ("export",),
     ("api",),
-    ("adapt", "cli", ""),
+    ("adapt", "cli", "", "__main__"),
 )
 """Of hyperrl, from the ground up; "" is its __init__.py."""
 LARGEST_ROOT = 10

@@ -79,13 +79,7 @@ def adapt(
             nothing to infer.
     """
     family, width = run.family, len(run.family.names)
-    if mode not in MODES:
-        raise InputError(f"mode {mode!r}: unknown; choose from {', '.join(MODES)}")
-    if not 0 <= episodes <= MOST_EPISODES or episodes % 1:
-        bound = f"a whole number, 0 or more, at most {MOST_EPISODES}"
-        raise InputError(f"episodes={episodes}: must be {bound}; leave it out for 5")
-    if not 0 <= seed < 2**32 or seed % 1:
-        raise InputError(f"seed={seed}: must be a whole number within [0, 2**32); choose another")
+    check(mode, episodes, seed)
     if family.drift:
         raise InputError(f"family {family.name!r}: its parameters drift, there is no one variant to adapt to")
     variants_TP = np.asarray(variants_TP, dtype=np.float64)
@@ -98,6 +92,21 @@ def adapt(
     require_room(run.agent, family, len(variants_TP), EPISODES)
     session = _Session(run, variants_TP, mode, int(episodes), unknown, int(seed))
     return session.result(session.adapt(progress), policy_type)
+
+
+def check(mode: str, episodes: int, seed: int) -> None:
+    """What ``adapt`` refuses before it looks at the run.
+
+    Raises:
+        InputError: the mode is unknown, or episodes or seed are out of bounds.
+    """
+    if mode not in MODES:
+        raise InputError(f"mode {mode!r}: unknown; choose from {', '.join(MODES)}")
+    if not 0 <= episodes <= MOST_EPISODES or episodes % 1:
+        bound = f"a whole number, 0 or more, at most {MOST_EPISODES}"
+        raise InputError(f"episodes={episodes}: must be {bound}; leave it out for 5")
+    if not 0 <= seed < 2**32 or seed % 1:
+        raise InputError(f"seed={seed}: must be a whole number within [0, 2**32); choose another")
 
 
 def rounds(episodes: int) -> Iterator[int]:

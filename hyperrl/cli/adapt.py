@@ -55,6 +55,7 @@ def _adapt(args: argparse.Namespace) -> None:
 
     from hyperrl import export
     from hyperrl.adaptation.result import EPISODES
+    from hyperrl.adaptation.session import check
     from hyperrl.api import Run, adapt
     from hyperrl.play.episodes import require_room
     from hyperrl.reports.adaptation import save_adaptation
@@ -70,6 +71,7 @@ def _adapt(args: argparse.Namespace) -> None:
     count = VARIANTS if args.variants is None else args.variants
     require_room(run.agent, family, 1 if split is None else count, EPISODES)
     variants_TP = family.table([parameters]) if split is None else family.variants(split, count)
+    check(args.mode, args.episodes, args.seed)
     if args.out:
         export.check(family, [args.out], args.format, args.force)
     for folder in (run.folder / "adaptations", run.folder / "figures"):
@@ -103,12 +105,14 @@ def _check_adapt(args: argparse.Namespace) -> None:
         given = f"--set {' '.join(args.set)}, --split {args.split}"
         raise InputError(f"{given}: one gives a variant, the other several; leave out either")
     if args.split is None and args.variants is not None:
-        raise InputError(f"--variants {args.variants}: needs --split, which says of which variants")
+        raise InputError(
+            f"--variants {args.variants}: needs --split, which says of which variants; give it, or leave this out"
+        )
     if args.split is not None and args.out is not None:
         raise InputError(f"--out {args.out}: takes the policy of one variant; leave out --split {args.split}")
     if (args.out is None) != (args.format is None):
         given, other = (f"--out {args.out}", "--format") if args.out else (f"--format {args.format}", "--out")
-        raise InputError(f"{given}: needs {other} beside it")
+        raise InputError(f"{given}: needs {other} beside it; give both or neither")
 
 
 def _print_adaptation(found: Any, results: Sequence[dict[str, Any]], split: str | None) -> None:

@@ -26,6 +26,12 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
         self._negative_number_matcher = re.compile(r"-\.?\d")
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """As argparse's, which makes a list of ``--`` where an option of one value has it for its value."""
+        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
+            raise argparse.ArgumentError(action, "expected one argument")
+        return super()._get_values(action, arg_strings)
+
     def error(self, message: str) -> NoReturn:
         """Print an error in one line; exit status 2."""
         self.exit(EXIT_MISTAKE, f"hyperrl: {one_printable_line(message)}; see {self.prog} --help\n")

@@ -35,7 +35,9 @@ def _export(args: argparse.Namespace) -> None:
     if args.all is not None and args.set is not None:
         raise InputError(f"--all {args.all}: takes variants of a split, --set gives one; leave out either")
     if args.all is None and args.split is not None:
-        raise InputError(f"--split {args.split}: needs --all, which says how many of its variants")
+        raise InputError(
+            f"--split {args.split}: needs --all, which says how many of its variants; give it, or leave this out"
+        )
     check_files([args.out] if args.all is None else [], args.format, args.force)
     run = Run(args.folder)
     given = args.format, args.force

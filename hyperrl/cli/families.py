@@ -67,6 +67,10 @@ def _audit(args: argparse.Namespace) -> int:
     if not args.conflict and (chosen or (args.steps, args.png) != (None, None)):
         print("warning: --variants, --png, --steps, --seed, --workers and --experts need --conflict", file=sys.stderr)
     family = resolve(args.family)
+    if args.conflict:
+        from hyperrl.experts.conflict import check
+
+        check(family, overrides=_overrides(args), **chosen)
     shown_on = console()
     with Progress(console=shown_on, transient=True, disable=not shown_on.file.isatty()) as bar:
         task = bar.add_task("audit", total=1.0)
@@ -118,13 +122,16 @@ def _remedy(family: Any, found: Any) -> str:
     return "; ".join(says)
 
 
+def _overrides(args: argparse.Namespace) -> dict[str, Any] | None:
+    return None if args.steps is None else {"total_timesteps": args.steps}
+
+
 def _conflict(args: argparse.Namespace, chosen: dict[str, Any]) -> dict[str, Any]:
     from hyperrl.experts.conflict import SPLIT as PICKED_FROM
     from hyperrl.experts.conflict import conflict
     from hyperrl.reports.figures import conflict_matrix, in_words, letters, save
 
-    overrides = None if args.steps is None else {"total_timesteps": args.steps}
-    found = conflict(args.family, overrides=overrides, **chosen)
+    found = conflict(args.family, overrides=_overrides(args), **chosen)
     names = letters(len(found.variants_TP))
     rows = [
         [f"expert of {name}", *(f"{value:.2f}" if isfinite(value) else "-" for value in values), words]

@@ -82,13 +82,9 @@ def train_experts(
     family = resolve(reference)
     settings = expert_settings(family, overrides)
     variants = checked_variants(family, variants_TP)
-    workers = workers if workers is not None else os.cpu_count() or 1
-    if not 1 <= workers <= MOST_WORKERS:
-        raise InputError(f"workers={workers}: must be 1 or more, at most {MOST_WORKERS}; leave it out for one a core")
+    workers = checked_workers(workers, seed)
     if len(variants) > MOST_EXPERTS:
         raise InputError(f"variants={len(variants)}: at most {MOST_EXPERTS} experts a call; ask for fewer")
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed={seed}: must be within [0, 2**32); choose another")
     folder = expert_folder(Path(root), family)
     require_writable(folder)
     jobs = [Job(reference, variant, seed, settings, folder, family.name) for variant in variants]
@@ -98,6 +94,20 @@ def train_experts(
     records = [job.cached(family) for job in jobs]
     assert all(record is not None for record in records)
     return cast(list[Record], records)
+
+
+def checked_workers(workers: int | None, seed: int) -> int:
+    """How many processes train experts.
+
+    Raises:
+        InputError: workers or seed are out of range.
+    """
+    workers = workers if workers is not None else os.cpu_count() or 1
+    if not 1 <= workers <= MOST_WORKERS:
+        raise InputError(f"workers={workers}: must be 1 or more, at most {MOST_WORKERS}; leave it out for one a core")
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed={seed}: must be within [0, 2**32); choose another")
+    return workers
 
 
 class _Watch(BaseCallback):

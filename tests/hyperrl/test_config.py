@@ -73,9 +73,7 @@ def test_tuned_settings_are_settings(name):
     ],
 )
 def test_what_memory_and_time_cannot_bear_is_refused(settings, named):
-    with pytest.raises(
-        InputError, match=rf"^{named}=.*: must be .* at most |^log_std=1000.0: must be .*within"
-    ) as error:
+    with pytest.raises(InputError, match=rf"^{named}=.*: must be (.*at most|.*within|a whole)") as error:
         Config(family="cartpole", **settings)
     assert "\n" not in str(error.value)
 

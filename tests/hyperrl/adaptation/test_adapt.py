@@ -400,7 +400,9 @@ def test_mistakes_are_said(ticks_run, table, ticks):
     with pytest.raises(InputError, match=r"^mode 'best': unknown; choose from infer, context, weights, all$"):
         adapt(ticks_run, table, "best")
     for episodes in (-1, 2.5, float("nan"), float("inf")):
-        with pytest.raises(InputError, match=rf"^episodes={episodes}: must be a whole number, 0 or more; leave it out"):
+        with pytest.raises(
+            InputError, match=rf"^episodes={episodes}: must be a whole number, 0 or more, at most 10000; leave it out"
+        ):
             adapt(ticks_run, table, episodes=episodes)
     for seed in (-1, 0.5, 2**32, 2**64):
         with pytest.raises(InputError, match=rf"^seed={seed}: must be a whole number within \[0, 2\*\*32\); choose an"):
@@ -646,7 +648,7 @@ def test_what_json_cannot_take_is_in_the_run_all_the_same(cli, copied, monkeypat
     ("words", "told"),
     [
         ("--mode best", "mode 'best': unknown; choose from infer, context, weights, all"),
-        ("--episodes -1", "episodes=-1: must be a whole number, 0 or more; leave it out for 5"),
+        ("--episodes -1", "episodes=-1: must be a whole number, 0 or more, at most 10000; leave it out for 5"),
         ("--seed -1", "seed=-1: must be a whole number within [0, 2**32); choose another"),
         (f"--seed {2**64}", f"seed={2**64}: must be a whole number within [0, 2**32); choose another"),
     ],
