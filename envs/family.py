@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -16,9 +17,15 @@ import hyperrl.envs.context as contexts
 import hyperrl.envs.splits as splitting
 from hyperrl.envs.drift import Drift, Schedule, Walk
 from hyperrl.envs.errors import InputError, number, one_line
-from hyperrl.envs.parameter import Parameter, span, two_ends
+from hyperrl.envs.parameter import MOST_LETTERS, Parameter, span, two_ends
 from hyperrl.envs.splits import SPLITS
 from hyperrl.envs.vector import VariantVectorEnv
+
+MOST_VARIANTS = 1_000_000
+"""Of a split: they are drawn in seconds and held in memory."""
+
+
+_NAME = re.compile(rf"\w[\w.-]{{0,{MOST_LETTERS - 1}}}")
 
 
 def _intervals(name: str, given: Any) -> tuple[tuple[float, float], ...]:
@@ -77,6 +84,7 @@ class Family:
     """Name of the family that this one was made from by ``dataclasses.replace``, or else this family's name."""
 
     def __post_init__(self) -> None:
+        self._check_name()
         self._check_parameters()
         object.__setattr__(self, "origin", self.origin or self.name)
         self._check_steps()
@@ -88,6 +96,15 @@ class Family:
                 raise InputError(f"family {self.name!r}: drift of {name!r} is {change!r}; must be a Walk or a Schedule")
         for name in ("held_out", "fixed", "drift", "training", "expert"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def _check_name(self) -> None:
+        """The name is part of names of files and of commands."""
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            shown = repr(self.name) if len(repr(self.name)) <= 80 else f"{repr(self.name)[:80]}..."
+            raise InputError(
+                f"family {shown}: the name must be letters, digits, '_', '-' and '.', begin with a letter, a digit or "
+                f"'_', and have at most {MOST_LETTERS} of them; choose another"
+            )
 
     def _check_parameters(self) -> None:
         if not isinstance(self.parameters, list | tuple) or not all(isinstance(p, Parameter) for p in self.parameters):
@@ -181,7 +198,7 @@ class Family:
         """The original task."""
         return {parameter.name: parameter.default for parameter in self.parameters}
 
-    def variant(self, **values: float) -> dict[str, float]:
+    def variant(self, /, **values: float) -> dict[str, float]:
         """The original task with some parameters changed, checked.
 
         Raises:
@@ -253,8 +270,8 @@ class Family:
             raise InputError(f"split {split!r}: unknown; choose from {', '.join(SPLITS)}")
         if split not in ("train", *self.splits):
             raise InputError(f"split {split!r}: family {self.name!r} has no variants in it; choose another split")
-        if n < 1:
-            raise InputError(f"variants={n}: must be 1 or more; choose how many of the split")
+        if not 1 <= n <= MOST_VARIANTS:
+            raise InputError(f"variants={n}: must be 1 or more, at most {MOST_VARIANTS}; choose how many of the split")
         rng = np.random.default_rng((0, SPLITS.index(split)))
         if split in self.fixed:
             return rng.permutation(self.fixed[split])[:n]

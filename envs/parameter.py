@@ -12,13 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperrl.envs.errors import InputError, number
+from hyperrl.envs.errors import InputError, number, printable
+
+MOST_LETTERS = 64
+"""Of a name or a unit, so that tables stay tables and names of files stay names."""
 
 Values = Mapping[str, Tensor]
 """Parameter name -> tensor that broadcasts against (T, E)."""
 
-_RESERVED = ("self", "family", "render_mode", "id", "max_episode_steps", "disable_env_checker")
-"""Other keywords of ``single`` and ``gymnasium.make``, which no parameter may have as its name."""
+_RESERVED = (
+    *("self", "family", "render_mode", "id", "max_episode_steps", "disable_env_checker"),
+    *("split", "episodes", "mode", "unknown"),
+)
+"""Other keywords of ``single``, ``gymnasium.make`` and a run's calls, which no parameter may have as its name."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,9 @@ class Parameter:
         free = isinstance(self.name, str) and self.name.isidentifier() and not iskeyword(self.name)
         if not free or self.name in _RESERVED:
             raise InputError(f"{who}: the name must be a Python identifier, no keyword of Python, and none of {taken}")
+        printable("parameter name", self.name, MOST_LETTERS)
+        printable(f"{who}: unit", self.unit, MOST_LETTERS)
+        printable(f"{who}: note", self.note, 1000)
         for name in ("train", "wide"):
             object.__setattr__(self, name, two_ends(f"{who}: {name}", getattr(self, name)))
         for name in ("default", "gap", "period"):

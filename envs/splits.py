@@ -63,16 +63,17 @@ def draw(
     Raises:
         InputError: too few draws belong to the split.
     """
-    accepted = np.empty((0, len(parameters)))
+    accepted, found = [np.empty((0, len(parameters)))], 0
     # a distractor of one value takes no draw: a family has the same variants with and without it
     drawn = [i for i, p in enumerate(parameters) if p.train[0] < p.train[1]]
     for _ in range(max(1000, n)):
         unit = np.zeros((_ROWS, len(parameters)))
         unit[:, drawn] = rng.random((_ROWS, len(drawn)))
         rows = np.stack([_place(split, p, held_out, unit[:, i]) for i, p in enumerate(parameters)], axis=1)
-        accepted = np.concatenate([accepted, rows[_belongs(split, parameters, held_out, rows)]])
-        if len(accepted) >= n:
-            return accepted[:n]
+        accepted.append(rows[_belongs(split, parameters, held_out, rows)])
+        found += len(accepted[-1])
+        if found >= n:
+            return np.concatenate(accepted)[:n]
     raise InputError(
         f"split {split!r}: family {name!r} has hardly any variants in it; "
         f"make {'wide wider' if split == 'extrapolation' else 'held_out smaller'}"

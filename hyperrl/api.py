@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hyperrl.adaptation import inference
@@ -24,8 +22,9 @@ from hyperrl.families import portable, resolve, tuned
 from hyperrl.play.policy import VariantPolicy, generated
 from hyperrl.storage import checkpoint
 from hyperrl.storage.agent import pick_device
-from hyperrl.storage.files import require_writable
+from hyperrl.storage.files import require_printable, require_writable
 from hyperrl.storage.run import StoredRun, read_settings, write_settings
+from hyperrl.streams import console
 from hyperrl.training import loop
 from hyperrl.training.held_out import Progressed
 from hyperrl.training.loop import Interrupted
@@ -74,7 +73,7 @@ class Run(StoredRun):
         """
         return inference.encoder_of(self)
 
-    def policy(self, **parameters: float) -> Policy:
+    def policy(self, /, **parameters: float) -> Policy:
         """The policy generated for a variant; parameters left out keep their defaults.
 
         Outside the training ranges it is generated all the same, with a warning.
@@ -203,6 +202,10 @@ def train(
     named = {"agent": agent, "seed": seed, "steps": steps, "device": device}
     chosen = {name: value for name, value in named.items() if value is not None} | settings
     config = Config(family=reference).updated({**tuned(known).training, **chosen})
+    if run is not None:
+        require_printable(Path(run))
+        if str(run) == "":
+            raise InputError("run='': must be a folder; name one, or leave it out for runs/FAMILY-AGENT-SEED")
     folder = Path(run) if run is not None else Path("runs") / f"{known.name}-{config.agent}-{config.seed}"
     config = replace(config, device=pick_device(config.device).type, family=portable(reference, folder))
     resumed = _settings_of_run(folder, config, known, chosen, resume)
@@ -270,9 +273,9 @@ def _encoder_bar(run: Run, quiet: bool) -> Iterator[Any]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    console, began = Console(stderr=True), time.monotonic()
-    with Progress(*columns, console=console, disable=quiet or not sys.stderr.isatty()) as bar:
+    shown_on, began = console(), time.monotonic()
+    with Progress(*columns, console=shown_on, disable=quiet or not shown_on.file.isatty()) as bar:
         task = bar.add_task("", total=inference.effort(run.family, run.config.steps).updates)
         yield lambda done, total: bar.update(task, completed=done)
         if not quiet and bar.disable:
-            console.print(f"{'encoder':>12} trained in {time.monotonic() - began:,.0f} s", highlight=False)
+            shown_on.print(f"{'encoder':>12} trained in {time.monotonic() - began:,.0f} s", highlight=False)

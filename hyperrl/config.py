@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from numbers import Real
@@ -42,6 +41,28 @@ KINDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "tuple[int, ...]": ("a list of whole numbers", _widths),
 }
 """Annotation -> what it asks for, and what makes such a value of equal ones: 4e5 counts as whole, 1 as a number."""
+
+
+MOST: Mapping[str, int] = {
+    "steps": 10**12,
+    "variants": 10**6,
+    "copies": 10**6,
+    "rollout": 10**6,
+    "epochs": 1000,
+    "minibatches": 10**6,
+    "evaluations": 10**6,
+}
+"""Of each count: more than that is years."""
+LARGEST = 1e6
+"""Of rates and coefficients: far from where float32 overflows."""
+MOST_LAYERS, MOST_WIDTH = 64, 2**16
+NUMBERS = 2**29
+"""Held at once of one kind at the most: 2 GiB of float32, which optimiser and gradients multiply."""
+
+
+def _weights(widths: tuple[int, ...]) -> int:
+    """Weights and biases between layers of these widths, behind one input."""
+    return sum(width * (before + 1) for before, width in zip((1, *widths), widths, strict=False))
 
 
 @dataclass(frozen=True)
@@ -111,36 +132,40 @@ class Config:
             kind, convert = KINDS[str(setting.type)]
             try:
                 object.__setattr__(self, setting.name, convert(getattr(self, setting.name)))
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 self._require(setting.name, kind, False)
-        counts = (
-            "steps",
-            "variants",
-            "copies",
-            "rollout",
-            "epochs",
-            "minibatches",
-            "evaluations",
-        )
-        for name in counts:
-            self._require(name, "1 or more", getattr(self, name) >= 1)
+        for name, most in MOST.items():
+            self._require(name, f"1 or more, at most {most}", 1 <= getattr(self, name) <= most)
         for name in ("gamma", "gae_lambda"):
             self._require(name, "within [0, 1]", 0 <= getattr(self, name) <= 1)
         self._require("lifetime", "above 0 and at most 1000000", 0 < self.lifetime <= 1e6)
         for name in ("learning_rate", "clip", "target_kl", "max_grad_norm"):
-            self._require(name, "above 0", getattr(self, name) > 0)
+            self._require(name, f"finite, above 0 and at most {LARGEST:.0e}", 0 < getattr(self, name) <= LARGEST)
         for name in ("value_coef", "entropy_coef", "weight_norm_coef", "diversity_coef"):
-            self._require(name, "0 or more", getattr(self, name) >= 0)
+            self._require(name, f"finite, 0 or more and at most {LARGEST:.0e}", 0 <= getattr(self, name) <= LARGEST)
+        self._require("log_std", "finite, within [-20, 20]", -20 <= self.log_std <= 20)
         self._require("seed", "within [0, 2**32)", 0 <= self.seed < 2**32)
         for name in ("hidden", "generator_hidden"):
-            self._require(name, "one or more widths of 1 or more", min(getattr(self, name), default=0) >= 1)
-        for setting in fields(self):
-            value = getattr(self, setting.name)
-            if isinstance(value, float):
-                self._require(setting.name, "finite", math.isfinite(value))
+            widths = getattr(self, name)
+            bound = f"one or more widths of 1 or more, at most {MOST_WIDTH} each and {MOST_LAYERS} of them"
+            within = min(widths, default=0) > 0 and max(widths, default=0) <= MOST_WIDTH
+            self._require(name, bound, within and len(widths) <= MOST_LAYERS)
+        self._check_memory()
         samples = self.copies * self.rollout
         even = samples % self.minibatches == 0
         self._require("minibatches", f"a divisor of copies x rollout = {samples}, for even minibatches", even)
+
+    def _check_memory(self) -> None:
+        """Whether one iteration's steps, the generator and what it generates can be held in memory."""
+        bound = f"at most {NUMBERS // 4} steps an iteration, variants x copies x rollout"
+        largest = max(("variants", "copies", "rollout"), key=lambda name: getattr(self, name))
+        self._require(largest, bound, self.iteration_steps <= NUMBERS // 4)
+        self._require(
+            "generator_hidden", f"layers of at most {NUMBERS} weights", _weights(self.generator_hidden) <= NUMBERS
+        )
+        columns = self.generator_hidden[-1] + self.variants
+        most = f"layers of at most {NUMBERS // columns} weights for {self.variants} variants"
+        self._require("hidden", most, 2 * _weights(self.hidden) * columns <= NUMBERS)
 
     def _require(self, name: str, bound: str, holds: bool) -> None:
         if not holds:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = {"envs": "hyperrl.envs", "agents": "hyperrl.agents", "hyperrl": "hyperrl"}
 """Folder -> what it is imported as."""
 FLOORS = (
-    ("config", "families", "seeds", "settings", "sources"),
+    ("config", "families", "seeds", "settings", "sources", "streams"),
     ("storage",),
     ("play",),
     ("training",),
@@ -33,7 +33,7 @@ FLOORS = (
     ("reports",),
     ("export",),
     ("api",),
-    ("adapt", "cli", ""),
+    ("adapt", "cli", "", "__main__"),
 )
 """Of hyperrl, from the ground up; "" is its __init__.py."""
 LARGEST_ROOT = 10

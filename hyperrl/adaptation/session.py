@@ -19,7 +19,7 @@ from hyperrl.adaptation.result import EPISODES, Adaptation
 from hyperrl.adaptation.selection import JUDGED, MARKS, Selection
 from hyperrl.envs import InputError
 from hyperrl.play.actors import AgentActor
-from hyperrl.play.episodes import START_SEED, Episodes, play
+from hyperrl.play.episodes import START_SEED, Episodes, play, require_room
 from hyperrl.play.policy import VariantPolicy
 from hyperrl.seeds import seed_of
 from hyperrl.storage.agent import ordinary
@@ -33,6 +33,8 @@ PATIENT_UNTIL = 5
 """Episodes from which on a judgement without a gain counts against a variant."""
 SMALL = 4
 """Rounds that are too small for a generation of evolution."""
+MOST_EPISODES = 10_000
+"""Far more than a few; what learns from so many is training."""
 GENERATIONS = 3
 """Of evolution, before gradients take over in the context again."""
 
@@ -77,12 +79,7 @@ def adapt(
             nothing to infer.
     """
     family, width = run.family, len(run.family.names)
-    if mode not in MODES:
-        raise InputError(f"mode {mode!r}: unknown; choose from {', '.join(MODES)}")
-    if episodes < 0 or episodes % 1:
-        raise InputError(f"episodes={episodes}: must be a whole number, 0 or more; leave it out for 5")
-    if not 0 <= seed < 2**32 or seed % 1:
-        raise InputError(f"seed={seed}: must be a whole number within [0, 2**32); choose another")
+    check(mode, episodes, seed)
     if family.drift:
         raise InputError(f"family {family.name!r}: its parameters drift, there is no one variant to adapt to")
     variants_TP = np.asarray(variants_TP, dtype=np.float64)
@@ -92,8 +89,24 @@ def adapt(
     note = "" if unknown else family.range_note(variants_TP)
     if note:
         warnings.warn(note, stacklevel=2)
+    require_room(run.agent, family, len(variants_TP), EPISODES)
     session = _Session(run, variants_TP, mode, int(episodes), unknown, int(seed))
     return session.result(session.adapt(progress), policy_type)
+
+
+def check(mode: str, episodes: int, seed: int) -> None:
+    """What ``adapt`` refuses before it looks at the run.
+
+    Raises:
+        InputError: the mode is unknown, or episodes or seed are out of bounds.
+    """
+    if mode not in MODES:
+        raise InputError(f"mode {mode!r}: unknown; choose from {', '.join(MODES)}")
+    if not 0 <= episodes <= MOST_EPISODES or episodes % 1:
+        bound = f"a whole number, 0 or more, at most {MOST_EPISODES}"
+        raise InputError(f"episodes={episodes}: must be {bound}; leave it out for 5")
+    if not 0 <= seed < 2**32 or seed % 1:
+        raise InputError(f"seed={seed}: must be a whole number within [0, 2**32); choose another")
 
 
 def rounds(episodes: int) -> Iterator[int]:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from hyperrl.cli.console import (
     SEE,
     Commands,
+    add_force,
     add_run_and_set,
     given_options,
+    path_of,
     print_table,
     read_parameters,
     whole_number,
 )
 from hyperrl.cli.export import print_exported
+from hyperrl.streams import console
 
 VARIANTS = 8
 """Of a split, to adapt to."""
@@ -38,34 +39,45 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--variants", type=whole_number, metavar="N", help="number of variants of the split (default: 8)"
     )
-    command.add_argument("--experts", type=Path, metavar="DIR", help="cache of experts (default: runs/experts)")
-    command.add_argument("--json", type=Path, metavar="FILE", help="also write the result to FILE; a list for a split")
+    command.add_argument("--experts", type=path_of, metavar="DIR", help="cache of experts (default: runs/experts)")
+    command.add_argument(
+        "--json", type=path_of, metavar="FILE", help="also write the result to FILE; a list for a split"
+    )
     group = command.add_argument_group("export of the adapted policy")
     group.add_argument("--format", metavar="FORMAT", help="sb3 (zip), onnx, or torch (pt2)")
-    group.add_argument("--out", type=Path, metavar="FILE", help="file to write")
-    group.add_argument("--force", action="store_true", help="overwrite an existing file")
+    group.add_argument("--out", type=path_of, metavar="FILE", help="file to write")
+    add_force(command)
     command.set_defaults(command=_adapt)
 
 
 def _adapt(args: argparse.Namespace) -> None:
-    from rich.console import Console
     from rich.progress import Progress
 
     from hyperrl import export
+    from hyperrl.adaptation.result import EPISODES
+    from hyperrl.adaptation.session import check
     from hyperrl.api import Run, adapt
+    from hyperrl.play.episodes import require_room
     from hyperrl.reports.adaptation import save_adaptation
-    from hyperrl.storage.files import require_writable, write_json
+    from hyperrl.storage.files import require_output, require_writable, write_json
 
     _check_adapt(args)
+    if args.json:
+        require_output(args.json, (".json",), args.force)
+    if args.out:
+        export.check_files([args.out], args.format, args.force)
     run, parameters = Run(args.folder, args.family), read_parameters(args.set) or {}
     family, split = run.family, args.split
     count = VARIANTS if args.variants is None else args.variants
+    require_room(run.agent, family, 1 if split is None else count, EPISODES)
     variants_TP = family.table([parameters]) if split is None else family.variants(split, count)
+    check(args.mode, args.episodes, args.seed)
     if args.out:
         export.check(family, [args.out], args.format, args.force)
-    for folder in (*([args.json.parent] if args.json else []), run.folder / "adaptations", run.folder / "figures"):
+    for folder in (run.folder / "adaptations", run.folder / "figures"):
         require_writable(folder)
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    shown_on = console()
+    with Progress(console=shown_on, transient=True, disable=not shown_on.file.isatty()) as bar:
         task = bar.add_task("getting ready", total=None)
 
         def advance(played: int, episodes: int) -> None:
@@ -93,14 +105,14 @@ def _check_adapt(args: argparse.Namespace) -> None:
         given = f"--set {' '.join(args.set)}, --split {args.split}"
         raise InputError(f"{given}: one gives a variant, the other several; leave out either")
     if args.split is None and args.variants is not None:
-        raise InputError(f"--variants {args.variants}: needs --split, which says of which variants")
+        raise InputError(
+            f"--variants {args.variants}: needs --split, which says of which variants; give it, or leave this out"
+        )
     if args.split is not None and args.out is not None:
         raise InputError(f"--out {args.out}: takes the policy of one variant; leave out --split {args.split}")
     if (args.out is None) != (args.format is None):
         given, other = (f"--out {args.out}", "--format") if args.out else (f"--format {args.format}", "--out")
-        raise InputError(f"{given}: needs {other} beside it")
-    if args.json is not None and args.json.is_dir():
-        raise InputError(f"--json {args.json}: is a folder; name a file")
+        raise InputError(f"{given}: needs {other} beside it; give both or neither")
 
 
 def _print_adaptation(found: Any, results: Sequence[dict[str, Any]], split: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,14 +26,57 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
         self._negative_number_matcher = re.compile(r"-\.?\d")
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """As argparse's, which makes a list of ``--`` where an option of one value has it for its value."""
+        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
+            raise argparse.ArgumentError(action, "expected one argument")
+        return super()._get_values(action, arg_strings)
+
     def error(self, message: str) -> NoReturn:
         """Print an error in one line; exit status 2."""
-        self.exit(EXIT_MISTAKE, f"hyperrl: {message}; see {self.prog} --help\n")
+        self.exit(EXIT_MISTAKE, f"hyperrl: {one_printable_line(message)}; see {self.prog} --help\n")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As ``ArgumentParser.parse_args``; RUN or FAMILY may follow an option of several values, ``--set a=1 RUN``."""
+        words = list(sys.argv[1:] if args is None else args)
+        choices = self._subparsers._group_actions[0].choices if self._subparsers else None
+        if isinstance(choices, dict) and words and words[0] in choices:
+            words[1:] = choices[words[0]].freed(words[1:])
+        return super().parse_args(words, namespace)
+
+    def freed(self, words: list[str]) -> list[str]:
+        """The words with their positional one in front, where only an option of several values can have taken it.
+
+        That is so where no word stands by itself; then it is the last value of the last such option that has two or
+        more.
+        """
+        taken, i = None, 0
+        while i < len(words):
+            action, value = self._option(words[i]), "=" in words[i]
+            if action is None:
+                return words
+            i, begun = i + 1, i + 1
+            if value or action.nargs == 0:
+                continue
+            if action.nargs != "+":
+                i += action.nargs if isinstance(action.nargs, int) else 1
+                continue
+            while i < len(words) and (self._option(words[i]) is None) and words[i] != "--":
+                i += 1
+            taken = i - 1 if i - begun > 1 else taken
+        return words if taken is None else [words[taken], *words[:taken], *words[taken + 1 :]]
+
+    def _option(self, word: str) -> argparse.Action | None:
+        """The option that a word names, whole or shortened."""
+        name = word.partition("=")[0]
+        known = self._option_string_actions
+        longer = [action for option, action in known.items() if name.startswith("--") and option.startswith(name)]
+        return known.get(name) or (longer[0] if longer and name != "--" else None)
 
 
 def add_run(command: argparse.ArgumentParser) -> None:
     """Declare RUN and --family."""
-    command.add_argument("folder", metavar="RUN", type=Path, help="folder of a run")
+    command.add_argument("folder", metavar="RUN", type=path_of, help="folder of a run")
     command.add_argument(
         "--family",
         metavar="FAMILY",
@@ -50,6 +94,24 @@ def add_run_and_set(command: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="one variant; other parameters have their defaults",
     )
+
+
+def one_printable_line(text: str) -> str:
+    """The text with its line ends as spaces, and what a terminal would not show as Python writes it."""
+    line = " ".join(text.splitlines())
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+
+
+def path_of(text: str) -> Path:
+    """A path that is not empty and can be printed."""
+    if not (text and text.isprintable()):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a path of printable characters; give one")
+    return Path(text)
+
+
+def add_force(command: Any) -> None:
+    """Declare --force."""
+    command.add_argument("--force", action="store_true", help="overwrite existing files, a run's own never")
 
 
 def whole_number(text: str) -> int:
@@ -92,6 +154,7 @@ def print_table(
     from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
+    from rich.text import Text
 
     looks: dict[str, Any] = {
         "title_justify": "left",
@@ -99,11 +162,13 @@ def print_table(
         "padding": (0, 1, 0, 0),
         "min_width": len(title),
     }
-    table = Table(title=title, caption=caption or None, box=SIMPLE_HEAD, **looks)
+    # as Text: square brackets in a unit or a name are no markup, and colons no emoji
+    under = Text(caption, style="table.caption") if caption else None
+    table = Table(title=Text(title, style="table.title"), caption=under, box=SIMPLE_HEAD, **looks)
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
+        table.add_column(Text(column), justify="right" if column in right else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     console = Console()
     needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
     console.width = max(console.width, needed)

@@ -6,16 +6,17 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from hyperrl.cli.console import (
     SEE,
     SPLIT,
     Commands,
+    add_force,
     add_run,
     add_run_and_set,
     given_options,
+    path_of,
     print_table,
     read_parameters,
     whole_number,
@@ -40,10 +41,11 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="also play further episodes over each parameter alone and over a grid of two, and draw the returns",
     )
-    command.add_argument("--experts", type=Path, metavar="DIR", help="cache of experts (default: runs/experts)")
+    command.add_argument("--experts", type=path_of, metavar="DIR", help="cache of experts (default: runs/experts)")
     command.add_argument(
-        "--json", type=Path, metavar="FILE", help="also write the result to FILE; a list for several splits"
+        "--json", type=path_of, metavar="FILE", help="also write the result to FILE; a list for several splits"
     )
+    add_force(command)
     command.set_defaults(command=_evaluate)
 
     command = commands.add_parser("map", help="the value network's prediction over two parameters, without episodes")
@@ -54,8 +56,9 @@ def add(commands: Commands) -> None:
         metavar="NAME",
         help="two parameters (default: those with the largest effect on the prediction)",
     )
-    command.add_argument("--png", type=Path, metavar="FILE", help="heat map (default: RUN/figures/map-NAME-NAME.png)")
-    command.add_argument("--json", type=Path, metavar="FILE", help="also write the predictions to FILE")
+    command.add_argument("--png", type=path_of, metavar="FILE", help="heat map (default: figures/map-NAME-NAME.png)")
+    command.add_argument("--json", type=path_of, metavar="FILE", help="also write the predictions to FILE")
+    add_force(command)
     command.set_defaults(command=_map)
 
 
@@ -63,8 +66,10 @@ def _evaluate(args: argparse.Namespace) -> None:
     from hyperrl.api import Run
     from hyperrl.evaluation.evaluate import evaluate
     from hyperrl.reports.evaluation import save_evaluations
-    from hyperrl.storage.files import write_json
+    from hyperrl.storage.files import require_output, write_json
 
+    if args.json:
+        require_output(args.json, (".json",), args.force)
     if args.set is not None and (args.split, args.variants) != (None, None):
         print("warning: --set gives one variant; --split and --variants are left out", file=sys.stderr)
     run, parameters = Run(args.folder, args.family), read_parameters(args.set)
@@ -128,8 +133,11 @@ def _map(args: argparse.Namespace) -> None:
     from hyperrl.api import Run
     from hyperrl.evaluation.calibration import predicted_map
     from hyperrl.reports.figures import heat_map, save
-    from hyperrl.storage.files import write_json
+    from hyperrl.storage.files import require_output, write_json
 
+    for file, suffix in ((args.png, ".png"), (args.json, ".json")):
+        if file:
+            require_output(file, (suffix,), args.force)
     run = Run(args.folder, args.family)
     found = predicted_map(run, args.over)
     what = f"predicted discounted return (gamma {found.gamma:g})"

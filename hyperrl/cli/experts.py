@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from hyperrl.cli.console import SEE, SPLIT, Commands, given_options, whole_number
+from hyperrl.cli.console import SEE, SPLIT, Commands, given_options, path_of, whole_number
 
 
 def add(commands: Commands) -> None:
@@ -16,7 +15,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--split", default=SPLIT, help=f"default: {SPLIT}; {SEE}")
     command.add_argument("--seed", type=whole_number, default=0, help="seed of the experts (default: 0)")
     command.add_argument("--workers", type=whole_number, help="parallel processes (default: one for each core)")
-    command.add_argument("--experts", type=Path, metavar="DIR", help="cache of experts (default: runs/experts)")
+    command.add_argument("--experts", type=path_of, metavar="DIR", help="cache of experts (default: runs/experts)")
     command.set_defaults(command=_experts)
 
 

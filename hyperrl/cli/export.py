@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from hyperrl.cli.console import SEE, SPLIT, Commands, add_run_and_set, read_parameters, whole_number
+from hyperrl.cli.console import SEE, SPLIT, Commands, add_force, add_run_and_set, path_of, read_parameters, whole_number
+
+MOST_FILES = 10_000
+"""Each of them is written, loaded and compared with its policy."""
 
 
 def add(commands: Commands) -> None:
@@ -17,20 +19,26 @@ def add(commands: Commands) -> None:
     command.add_argument("--all", type=whole_number, metavar="N", help="the first N variants of a split, one file each")
     command.add_argument("--split", help=f"with --all (default: {SPLIT}); {SEE}")
     command.add_argument("--format", required=True, metavar="FORMAT", help="sb3 (zip), onnx, or torch (pt2)")
-    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write; with --all, a folder")
-    command.add_argument("--force", action="store_true", help="overwrite existing files")
+    command.add_argument(
+        "--out", type=path_of, required=True, metavar="FILE", help="file to write; with --all, a folder"
+    )
+    add_force(command)
     command.set_defaults(command=_export)
 
 
 def _export(args: argparse.Namespace) -> None:
     from hyperrl.api import Run
     from hyperrl.envs import InputError
-    from hyperrl.export import INDEX, export, export_all
+    from hyperrl.export import INDEX, check_files, export, export_all
+    from hyperrl.play.episodes import require_room
 
     if args.all is not None and args.set is not None:
         raise InputError(f"--all {args.all}: takes variants of a split, --set gives one; leave out either")
     if args.all is None and args.split is not None:
-        raise InputError(f"--split {args.split}: needs --all, which says how many of its variants")
+        raise InputError(
+            f"--split {args.split}: needs --all, which says how many of its variants; give it, or leave this out"
+        )
+    check_files([args.out] if args.all is None else [], args.format, args.force)
     run = Run(args.folder, args.family)
     given = args.format, args.force
     if args.all is None:
@@ -38,6 +46,9 @@ def _export(args: argparse.Namespace) -> None:
         written = str(args.out)
     else:
         split = args.split or SPLIT
+        if args.all > MOST_FILES:
+            raise InputError(f"--all {args.all}: at most {MOST_FILES} files are written in a call; ask for fewer")
+        require_room(run.agent, run.family, args.all)
         policies = run.policies(run.family.untable(run.family.variants(split, args.all)))
         about = {"family": run.family.name, "agent": run.config.agent, "seed": run.config.seed, "split": split}
         found = export_all(policies, args.out, *given, about)

@@ -9,7 +9,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from hyperrl.cli.console import EXIT_FAILED, Commands, given_options, print_table, whole_number
+from hyperrl.cli.console import EXIT_FAILED, Commands, add_force, given_options, path_of, print_table, whole_number
+from hyperrl.streams import console
 
 
 def add(commands: Commands) -> None:
@@ -19,19 +20,20 @@ def add(commands: Commands) -> None:
 
     command = commands.add_parser("audit", help="test whether every declared parameter changes the task")
     command.add_argument("family", metavar="FAMILY", help="as for train")
-    command.add_argument("--json", type=Path, metavar="FILE", help="also write the result to FILE")
+    command.add_argument("--json", type=path_of, metavar="FILE", help="also write the result to FILE")
+    add_force(command)
     command.add_argument(
         "--conflict", action="store_true", help="also play each variant's expert on the other variants"
     )
     group = command.add_argument_group("with --conflict")
     group.add_argument("--variants", type=whole_number, metavar="N", help="number of validation variants (default: 4)")
-    group.add_argument("--png", type=Path, metavar="FILE", help="heat map (default: runs/audit/FAMILY-conflict.png)")
+    group.add_argument("--png", type=path_of, metavar="FILE", help="heat map (default: runs/audit/FAMILY-conflict.png)")
     group.add_argument(
         "--steps", type=whole_number, metavar="N", help="steps of each expert (default: the family's setting)"
     )
     group.add_argument("--seed", type=whole_number, help="seed of the experts (default: 0)")
     group.add_argument("--workers", type=whole_number, help="parallel processes (default: one for each core)")
-    group.add_argument("--experts", type=Path, metavar="DIR", help="cache of experts (default: runs/experts)")
+    group.add_argument("--experts", type=path_of, metavar="DIR", help="cache of experts (default: runs/experts)")
     command.set_defaults(command=_audit)
 
 
@@ -52,18 +54,25 @@ def _families(args: argparse.Namespace) -> None:
 
 
 def _audit(args: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.progress import Progress
 
     from hyperrl.envs.audit import audit
     from hyperrl.families import resolve
-    from hyperrl.storage.files import write_json
+    from hyperrl.storage.files import require_output, write_json
 
+    for file, suffix in ((args.json, ".json"), (args.png, ".png")):
+        if file:
+            require_output(file, (suffix,), args.force)
     chosen = given_options(args, variants="variants", seed="seed", workers="workers", root="experts")
     if not args.conflict and (chosen or (args.steps, args.png) != (None, None)):
         print("warning: --variants, --png, --steps, --seed, --workers and --experts need --conflict", file=sys.stderr)
     family = resolve(args.family)
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    if args.conflict:
+        from hyperrl.experts.conflict import check
+
+        check(family, overrides=_overrides(args), **chosen)
+    shown_on = console()
+    with Progress(console=shown_on, transient=True, disable=not shown_on.file.isatty()) as bar:
         task = bar.add_task("audit", total=1.0)
         found = audit(family, lambda share: bar.update(task, completed=share))
     _print_audit(family, found)
@@ -119,13 +128,16 @@ def _remedy(family: Any, found: Any) -> str:
     return "; ".join(says)
 
 
+def _overrides(args: argparse.Namespace) -> dict[str, Any] | None:
+    return None if args.steps is None else {"total_timesteps": args.steps}
+
+
 def _conflict(args: argparse.Namespace, chosen: dict[str, Any]) -> dict[str, Any]:
     from hyperrl.experts.conflict import SPLIT as PICKED_FROM
     from hyperrl.experts.conflict import conflict
     from hyperrl.reports.figures import conflict_matrix, in_words, letters, save
 
-    overrides = None if args.steps is None else {"total_timesteps": args.steps}
-    found = conflict(args.family, overrides=overrides, **chosen)
+    found = conflict(args.family, overrides=_overrides(args), **chosen)
     names = letters(len(found.variants_TP))
     rows = [
         [f"expert of {name}", *(f"{value:.2f}" if isfinite(value) else "-" for value in values), words]

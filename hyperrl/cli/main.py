@@ -4,19 +4,41 @@ from __future__ import annotations
 
 import argparse
 import sys
+import sysconfig
+import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from types import FrameType
 
 from hyperrl import __version__
 from hyperrl.cli import adapt, evaluate, experts, export, families, play, train
-from hyperrl.cli.console import EXIT_INTERRUPTED, EXIT_MISTAKE, Parser
+from hyperrl.cli.console import EXIT_INTERRUPTED, EXIT_MISTAKE, Parser, one_printable_line
+from hyperrl.streams import Stream, occupy
 
 GROUPS = (families, train, evaluate, adapt, experts, play, export)
 """Modules of commands."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 1 for a failed audit, 2 for a user's mistake, 130 after Ctrl-C."""
+    """Run one command; 1 for a failed audit, 2 for a user's mistake, 130 after Ctrl-C.
+
+    A mistake of the user's, also in the code of a family, is one line. A fault of this package keeps its traceback.
+    """
+    occupy()
+    out, err = Stream(sys.stdout), Stream(sys.stderr)
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            status = _main(arguments)
+        finally:
+            out.flush()
+            err.flush()
+        if out.error is not None and not status:
+            return _mistake(f"stdout: cannot be written ({out.error.strerror}); write it to another place")
+    return status
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     parser = build_parser()
     args = parser.parse_args(arguments)
     if "command" not in args:
@@ -29,14 +51,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return args.command(args) or 0
         except InputError as error:
-            print(f"hyperrl: {error}", file=sys.stderr)
-            return EXIT_MISTAKE
-        except OSError as error:
-            print(f"hyperrl: {error.filename}: {error.strerror}; name another file or folder", file=sys.stderr)
-            return EXIT_MISTAKE
+            return _mistake(str(error))
         except KeyboardInterrupt as stop:
             print(f"hyperrl: {str(stop) or 'stopped'}", file=sys.stderr)
             return EXIT_INTERRUPTED
+        except Exception as error:
+            line = _in_words(error)
+            if line is None:
+                raise
+            return _mistake(line)
+
+
+def _mistake(line: str) -> int:
+    print(f"hyperrl: {one_printable_line(line)}", file=sys.stderr)
+    return EXIT_MISTAKE
+
+
+def _in_words(error: Exception) -> str | None:
+    """What a user can do about an error; ``None`` where it is a fault of this package, or of a library that it uses."""
+    what = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or "can't allocate memory" in what or "out of memory" in what:
+        return f"memory is full ({what}); choose fewer variants, copies or episodes, or narrower hidden layers"
+    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if not _pythons(frame)]
+    frame, line = [(frame, line) for frame, line in frames if _ours(frame) or not _installed(frame)][-1]
+    place = f"{frame.f_code.co_filename}:{line}, in {frame.f_code.co_name}"
+    if not _ours(frame):
+        return f"{place}: {what}; mend it there"
+    if isinstance(error, OSError) and error.strerror:
+        if error.filename is not None and frame is frames[-1][0]:
+            return f"{error.filename}: {error.strerror}; name another file or folder"
+        return f"{what}, at {place}; make room, or mend what it names"
+    return None
+
+
+def _ours(frame: FrameType) -> bool:
+    """Whether the frame is of this package."""
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == "hyperrl"
+
+
+def _installed(frame: FrameType) -> bool:
+    return any(folder in frame.f_code.co_filename for folder in ("site-packages", "dist-packages"))
+
+
+def _pythons(frame: FrameType) -> bool:
+    """Whether the frame is of the standard library."""
+    places = (sysconfig.get_paths()["stdlib"], "<frozen ")
+    return frame.f_code.co_filename.startswith(places) and not _installed(frame)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -7,17 +7,16 @@ import ast
 import inspect
 import shlex
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
-from hyperrl.cli.console import Commands, whole_number
+from hyperrl.cli.console import Commands, path_of, whole_number
 
 
 def add(commands: Commands) -> None:
     """Declare the command."""
     command = commands.add_parser("train", help="train an agent on a family")
     command.add_argument("family", metavar="FAMILY", help="registered name, module:attribute, or path to a .py file")
-    command.add_argument("--run", type=Path, help="folder to write (default: runs/FAMILY-AGENT-SEED)")
+    command.add_argument("--run", type=path_of, help="folder to write (default: runs/FAMILY-AGENT-SEED)")
     command.add_argument("--resume", action="store_true", help="continue the run in the folder")
     _add_settings(command)
     command.set_defaults(command=_train)
@@ -32,7 +31,7 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     for setting in fields(Config)[1:]:
         kind: dict[str, Any] = {"type": {"int": whole_number, "float": float}.get(str(setting.type), str)}
         if str(setting.type).startswith("tuple"):
-            kind = {"type": int, "nargs": "+"}
+            kind = {"type": whole_number, "nargs": "+"}
         default = setting.default
         group.add_argument(
             f"--{setting.name.replace('_', '-')}",

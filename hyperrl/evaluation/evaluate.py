@@ -17,7 +17,7 @@ from hyperrl.evaluation.calibration import Prediction
 from hyperrl.evaluation.statistics import Interval, interval, iqm, worst_tenth
 from hyperrl.experts.cache import EXPERTS, cached_experts, normalised
 from hyperrl.play.actors import AgentActor
-from hyperrl.play.episodes import play
+from hyperrl.play.episodes import play, require_room
 from hyperrl.storage.run import SPLIT_SIZE, StoredRun
 
 
@@ -135,6 +135,7 @@ def evaluate(
     if episodes < 1:
         raise InputError(f"episodes={episodes}: must be 1 or more; leave it out for 10")
     family = run.family if drift is None else walking(run.family, drift)
+    require_room(run.agent, family, 1 if parameters is not None else variants, episodes)
     table_TP = family.table([parameters]) if parameters is not None else family.variants(split, variants)
     note = family.range_note(table_TP)
     if note:

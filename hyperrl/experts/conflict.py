@@ -14,8 +14,8 @@ from stable_baselines3 import PPO
 from hyperrl.envs import Family, InputError
 from hyperrl.experts.cache import EXPERTS, Record, load_expert, normalised
 from hyperrl.experts.environment import from_sb3
-from hyperrl.experts.pool import train_experts
-from hyperrl.experts.settings import EPISODES
+from hyperrl.experts.pool import checked_workers, train_experts
+from hyperrl.experts.settings import EPISODES, expert_settings
 from hyperrl.families import resolve
 from hyperrl.play.actors import Act
 from hyperrl.play.episodes import play
@@ -120,6 +120,24 @@ class Conflict:
         }
 
 
+def check(
+    family: Family,
+    variants: int = 4,
+    root: Path | str = EXPERTS,
+    seed: int = 0,
+    workers: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> None:
+    """What ``conflict`` refuses, before any expert is trained.
+
+    Raises:
+        InputError: as ``conflict``.
+    """
+    spread(family, variants)
+    expert_settings(family, overrides)
+    checked_workers(workers, seed)
+
+
 def conflict(
     reference: str,
     variants: int = 4,
@@ -165,7 +183,8 @@ def spread(family: Family, count: int) -> np.ndarray:
     candidates_TP = np.unique(candidates_TP, axis=0)
     if not 2 <= count <= len(candidates_TP):
         raise InputError(
-            f"variants={count}: must be within [2, {len(candidates_TP)}], to set an expert against others' variants"
+            f"variants={count}: must be within [2, {len(candidates_TP)}], to set an expert against others' variants; "
+            "choose so many"
         )
     context_TC = family.encode(torch.as_tensor(candidates_TP)).numpy()
     picked = [int(np.linalg.norm(context_TC - context_TC.mean(0), axis=1).argmax())]

@@ -16,7 +16,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -36,7 +35,10 @@ from hyperrl.families import resolve
 from hyperrl.play.actors import random_actions
 from hyperrl.play.episodes import play
 from hyperrl.storage.files import require_writable, write_atomically, write_json
+from hyperrl.streams import console
 
+MOST_WORKERS, MOST_EXPERTS = 512, 10_000
+"""Each expert takes minutes, each worker some 500 MB."""
 CURVE = 50
 """Greedy judgements during an expert's training, evenly spaced: what learning from scratch costs on its variant."""
 
@@ -80,11 +82,9 @@ def train_experts(
     family = resolve(reference)
     settings = expert_settings(family, overrides)
     variants = checked_variants(family, variants_TP)
-    workers = workers if workers is not None else os.cpu_count() or 1
-    if workers < 1:
-        raise InputError(f"workers={workers}: must be 1 or more; leave it out for one a processor")
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed={seed}: must be within [0, 2**32); choose another")
+    workers = checked_workers(workers, seed)
+    if len(variants) > MOST_EXPERTS:
+        raise InputError(f"variants={len(variants)}: at most {MOST_EXPERTS} experts a call; ask for fewer")
     folder = expert_folder(Path(root), family)
     require_writable(folder)
     jobs = [Job(reference, variant, seed, settings, folder, family.name) for variant in variants]
@@ -94,6 +94,20 @@ def train_experts(
     records = [job.cached(family) for job in jobs]
     assert all(record is not None for record in records)
     return cast(list[Record], records)
+
+
+def checked_workers(workers: int | None, seed: int) -> int:
+    """How many processes train experts.
+
+    Raises:
+        InputError: workers or seed are out of range.
+    """
+    workers = workers if workers is not None else os.cpu_count() or 1
+    if not 1 <= workers <= MOST_WORKERS:
+        raise InputError(f"workers={workers}: must be 1 or more, at most {MOST_WORKERS}; leave it out for one a core")
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed={seed}: must be within [0, 2**32); choose another")
+    return workers
 
 
 class _Watch(BaseCallback):
@@ -210,7 +224,7 @@ def _train_all(jobs: list[Job], workers: int) -> None:
     try:
         with _uninterrupted():
             left = {pool.submit(_train, job) for job in jobs}
-        with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120) as bar:
+        with Progress(*columns, console=console(), speed_estimate_period=120) as bar:
             task = bar.add_task("experts", total=len(jobs), steps=0)
             each = jobs[0].settings["total_timesteps"]
             while left:

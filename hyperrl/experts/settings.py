@@ -81,9 +81,10 @@ def expert_settings(family: Family, overrides: Mapping[str, Any] | None = None) 
     for name in settings:
         if name not in known:
             raise InputError(f"{name}: unknown {where}; choose from {', '.join(sorted(known))}")
-    for name in ("total_timesteps", "n_envs"):
-        if not isinstance(settings[name], int) or settings[name] < 1:
-            raise InputError(f"{name}={settings[name]!r}: must be a whole number of 1 or more; mend the {where}")
+    for name, most in (("total_timesteps", 10**12), ("n_envs", 10_000)):
+        if not isinstance(settings[name], int) or not 1 <= settings[name] <= most:
+            bound = f"a whole number of 1 or more, at most {most}"
+            raise InputError(f"{name}={settings[name]!r}: must be {bound}; mend the {where}")
     if not isinstance(settings.get(JUDGED_STARTS, False), bool):
         raise InputError(f"{JUDGED_STARTS}={settings[JUDGED_STARTS]!r}: must be true or false; mend the {where}")
     for name in _SCHEDULED:

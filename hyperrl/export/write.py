@@ -28,7 +28,7 @@ from hyperrl.play.episodes import START_SEED
 from hyperrl.play.policy import VariantPolicy
 from hyperrl.play.rollout import play_steps
 from hyperrl.seeds import torch_generator
-from hyperrl.storage.files import require_writable, write_atomically, write_json
+from hyperrl.storage.files import require_output, write_atomically, write_json
 
 RANDOM = 1000
 """Random observations that a file is compared on."""
@@ -58,22 +58,28 @@ FORMATS: Mapping[str, Format] = {
 }
 
 
+def check_files(paths: Sequence[Path], format: str, force: bool = False) -> None:
+    """What ``export`` refuses before a run is loaded.
+
+    Raises:
+        InputError: the format is unknown, or a file cannot be written, see ``hyperrl.storage.files.require_output``.
+    """
+    if format not in FORMATS:
+        raise InputError(f"format {format!r}: unknown; choose from {', '.join(FORMATS)}")
+    for path in paths:
+        require_output(path, (f".{FORMATS[format].suffix}",), force)
+
+
 def check(family: Family, paths: Sequence[Path], format: str, force: bool = False) -> None:
     """What ``export`` refuses before there is a policy.
 
     Raises:
-        InputError: the format is unknown, unfit for the family or its libraries are missing, or a file is there already
-            or cannot be written.
+        InputError: as ``check_files``, or the format is unfit for the family or its libraries are missing.
     """
-    if format not in FORMATS:
-        raise InputError(f"format {format!r}: unknown; choose from {', '.join(FORMATS)}")
+    check_files(paths, format, force)
     FORMATS[format].require(family)
-    for path in paths:
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder; name a file")
-        if path.exists() and not force:
-            raise InputError(f"{path}: is there already; overwrite it with --force, or choose another name")
-        require_writable(path.parent)
+    if len({path.absolute() for path in paths}) < len(paths):
+        raise InputError(f"{paths[0]}: several policies cannot be one file; give each its own")
 
 
 def export(policies: Sequence[VariantPolicy], paths: Sequence[Path], format: str, force: bool = False) -> list[float]:
@@ -138,8 +144,7 @@ def export_all(
         InputError: as ``export``.
     """
     index = folder / INDEX
-    if index.exists() and not force:
-        raise InputError(f"{index}: is there already; overwrite it with --force, or choose another folder")
+    require_output(index, (".json",), force)
     digits = max(3, len(str(len(policies) - 1)))
     suffix = FORMATS[format].suffix if format in FORMATS else ""
     names = [f"{i:0{digits}}.{suffix}" for i in range(len(policies))]

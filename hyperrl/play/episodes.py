@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperrl.envs import Family, VariantVectorEnv
+from hyperrl.agents import Agent
+from hyperrl.envs import Family, InputError, VariantVectorEnv
 from hyperrl.play.actors import Actor
 from hyperrl.play.rollout import play_steps
 from hyperrl.seeds import seed_of
@@ -21,6 +22,30 @@ CHECK_EVERY = 32
 """Steps after which it is asked whether any episode goes on: asking waits for the device."""
 LAST_SHARE = 1 / 10
 """Share of an episode whose mean reward is taken to go on where the time limit cut it."""
+
+
+MOST_COPIES, MOST_WEIGHTS = 2**22, 2**28
+"""Held in memory at once at the most: some 1 GiB each."""
+
+
+@torch.no_grad()
+def require_room(agent: Agent, family: Family, variants: int, episodes: int = 1) -> None:
+    """See that so many episodes of so many variants can be played at once, before the variants are drawn.
+
+    Raises:
+        InputError: there is no memory for them.
+    """
+    if variants * episodes > MOST_COPIES:
+        raise InputError(
+            f"variants={variants} x episodes={episodes}: all are played at once, at most {MOST_COPIES:,}; ask for fewer"
+        )
+    device = next(agent.buffers()).device
+    weights = agent.generate(
+        family.encode(torch.as_tensor(family.table([{}]), dtype=torch.float32, device=device))
+    ).shape[1]
+    if variants * weights > MOST_WEIGHTS:
+        most = MOST_WEIGHTS // weights
+        raise InputError(f"variants={variants}: at {weights:,} weights each, at most {most:,} at once; ask for fewer")
 
 
 class Episodes(NamedTuple):

@@ -25,8 +25,8 @@ def play_episode(policy: VariantPolicy, seed: int = 0, frames: int = FRAMES) -> 
     """
     if not policy.family.drawn:
         raise InputError(f"family {policy.family.name!r} has no renderer; give it a `twin` to draw its episodes")
-    if seed < 0:
-        raise InputError(f"seed={seed}: must be 0 or more; choose another")
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed={seed}: must be 0 or more, below 2**32; choose another")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # frames need no display
     env = policy.family.single(render_mode="rgb_array", **policy.parameters)
     stride = -(-policy.family.max_episode_steps // frames)

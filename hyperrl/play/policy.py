@@ -55,7 +55,7 @@ class VariantPolicy:
         self._generator = torch_generator("policy actions", device=self._device)
         self.weights_1D = generated(agent, family, [parameters], self._device) if weights_1D is None else weights_1D
 
-    def again(self, **parameters: float) -> Self:
+    def again(self, /, **parameters: float) -> Self:
         """The policy generated anew, for parameters that have drifted."""
         return type(self)(self.agent, self.family, parameters, self._device, self.gamma)
 

@@ -83,7 +83,8 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def _unit(unit: str) -> str:
-    """m/s2 -> m/s²."""
+    """m/s2 -> m/s²; a dollar sign begins no formula."""
+    unit = unit.replace("$", r"\$")
     return re.sub(r"(?<=[A-Za-z])[23]\b", lambda power: "²³"[int(power[0]) - 2], unit)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -67,3 +69,55 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read ({error.strerror}); name a folder that hyperrl train wrote") from None
     except ValueError:
         raise InputError(f"{path}: damaged; restore it, or train again into another folder") from None
+
+
+_NAME_BYTES = 240
+"""Of a file's name at the most: file systems take 255, and the temporary name beside it is a little longer."""
+_OWN = re.compile(r"config\.json|lock|(checkpoint|encoder)\b.*|events\.out\.tfevents\..*", re.IGNORECASE)
+
+
+def require_output(path: Path, suffixes: Sequence[str], force: bool = False) -> None:
+    """See that a file which a user names can be written, before anything is loaded, played or trained for it.
+
+    Args:
+        path: the file.
+        suffixes: what its name may end in, ``(".json",)``; what is written has one format, and the name says it.
+        force: overwrite a file that is there.
+
+    Raises:
+        InputError: the suffix is another; the path is a folder, a link or a device, a file that is there without
+            ``force``, or a run's own file, which is never overwritten; or its folder cannot be written to.
+    """
+    require_printable(path)
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; name a file")
+        if _OWN.fullmatch(path.name) and any(
+            (path.parent / name).exists() for name in ("config.json", "checkpoint.pt")
+        ):
+            raise InputError(f"{path}: is a file of the run in {path.parent}, which is never overwritten; name another")
+        if path.suffix.lower() not in suffixes:
+            raise InputError(f"{path}: must end in {' or '.join(suffixes)}, which is what is written; name it so")
+        if path.is_symlink():
+            raise InputError(f"{path}: is a link; name the file itself, or another")
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: is no regular file; name one")
+        if path.exists() and not force:
+            raise InputError(f"{path}: is there already; overwrite it with --force, or choose another name")
+        if len(os.fsencode(path.name)) > _NAME_BYTES:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        folder = next(folder for folder in path.absolute().parents if folder.exists())
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder that can") from None
+
+
+def require_printable(path: Path) -> None:
+    """Refuse what a terminal would not show as it is: control characters, line ends, bytes that are no text.
+
+    Raises:
+        InputError: the path has such a character.
+    """
+    if not str(path).isprintable():
+        raise InputError(f"{str(path)!r}: has characters that cannot be printed; choose another name")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hyperrl.agents import Agent
@@ -19,6 +17,7 @@ from hyperrl.config import Config
 from hyperrl.envs import InputError
 from hyperrl.storage import checkpoint
 from hyperrl.storage.agent import build_agent
+from hyperrl.streams import console
 from hyperrl.training.held_out import VALIDATION, HeldOut, Progressed
 from hyperrl.training.trainer import Trainer
 
@@ -149,8 +148,8 @@ def _progress_bar(config: Config, first: int, quiet: bool) -> Iterator[Any]:
         TextColumn("{task.fields[speed]:,.0f} steps/s  return {task.fields[score]}  left"),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=quiet or not sys.stderr.isatty()) as bar:
+    shown_on = console()
+    with Progress(*columns, console=shown_on, disable=quiet or not shown_on.file.isatty()) as bar:
         total = config.iterations * config.iteration_steps
         task = bar.add_task("", total=total, completed=first, speed=0.0, score="-")
         shown = "-"  # until an episode has ended
@@ -162,6 +161,6 @@ def _progress_bar(config: Config, first: int, quiet: bool) -> Iterator[Any]:
             bar.update(task, completed=steps, speed=metrics["time/fps"], score=shown)
             if not quiet and bar.disable and "eval/mean_reward" in metrics:
                 line = f"{steps:>12,} of {total:,} steps  {metrics['time/fps']:,.0f} steps/s  return {shown}"
-                console.print(f"{line}  validation {metrics['eval/mean_reward']:.1f}", highlight=False)
+                shown_on.print(f"{line}  validation {metrics['eval/mean_reward']:.1f}", highlight=False)
 
         yield advance

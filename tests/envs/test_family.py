@@ -112,3 +112,28 @@ def test_numpy_numbers_and_float64_boxes_are_taken():
         dataclasses.replace(cartpole, max_episode_steps=0)
     with pytest.raises(InputError, match="default='x': must be a number"):
         Parameter("mass", "kg", "x", train=(0.5, 2), wide=(0.5, 2))
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "..", ".hidden", "-x", "a\nb", "a\0b", "[red]", "\x1b[2J", "a b", 65 * "x", 5000 * "x", None, 3]
+)
+def test_a_name_is_part_of_names_of_files(name):
+    with pytest.raises(InputError, match=r"the name must be letters, digits, .* at most 64") as error:
+        dataclasses.replace(registry.get("cartpole"), name=name)
+    assert "\n" not in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["plant", "Pendel-größer", "v2.1", "_mine", 64 * "x"])
+def test_other_names_are_free(name):
+    assert dataclasses.replace(registry.get("cartpole"), name=name).name == name
+
+
+@pytest.mark.parametrize("unit", ["a\nb", "\x1b[2J", "a\0b", 65 * "m", None, 3])
+def test_a_unit_is_one_short_line(unit):
+    with pytest.raises(InputError, match=r"unit=.*: must be one line of printable characters, at most 64") as error:
+        dataclasses.replace(registry.get("cartpole")["length"], unit=unit)
+    assert str(error.value).isprintable()
+    for shown in ("[m/s]", "°C", "$/kWh", "", "m s⁻¹"):
+        assert dataclasses.replace(registry.get("cartpole")["length"], unit=shown).unit == shown

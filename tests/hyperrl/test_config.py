@@ -50,3 +50,34 @@ def test_minibatches_are_even():
 @pytest.mark.parametrize("name", registry.families())
 def test_tuned_settings_are_settings(name):
     Config(family=name).updated(tuned(registry.get(name)).training)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"steps": 10**30}, "steps"),
+        ({"steps": 10**400}, "steps"),
+        ({"evaluations": 10**12}, "evaluations"),
+        ({"variants": 10**9}, "variants"),
+        ({"copies": 10**6, "minibatches": 10**6}, "copies"),
+        ({"rollout": 10**6, "variants": 1000}, "rollout"),
+        ({"hidden": (10**6,)}, "hidden"),
+        ({"hidden": (2000, 2000)}, "hidden"),
+        ({"hidden": (1,) * 65}, "hidden"),
+        ({"generator_hidden": (10**5, 10**5)}, "generator_hidden"),
+        ({"generator_hidden": (10**9,)}, "generator_hidden"),
+        ({"learning_rate": 1e30}, "learning_rate"),
+        ({"clip": float("inf")}, "clip"),
+        ({"value_coef": float("nan")}, "value_coef"),
+        ({"log_std": 1e3}, "log_std"),
+    ],
+)
+def test_what_memory_and_time_cannot_bear_is_refused(settings, named):
+    with pytest.raises(InputError, match=rf"^{named}=.*: must be (.*at most|.*within|a whole)") as error:
+        Config(family="cartpole", **settings)
+    assert "\n" not in str(error.value)
+
+
+def test_what_they_can_bear_is_not():
+    Config(family="cartpole", steps=10**10, variants=1000, copies=64, rollout=128)
+    Config(family="cartpole", hidden=(512, 512, 512), generator_hidden=(256, 256))

@@ -76,4 +76,4 @@ def test_own_settings_come_first_and_an_own_family_has_those_of_what_it_was_made
     assert tuned(mine) == ({"steps": 7}, tuned(cartpole).expert)
     assert tuned(distractors(cartpole, 2)) == tuned(cartpole)
     assert tuned(dataclasses.replace(cartpole, name="mine", origin="mine")) == ({}, {})
-    assert tuned(dataclasses.replace(cartpole, name="../cartpole", origin="my own")) == ({}, {})
+    assert tuned(dataclasses.replace(cartpole, name="mine", origin="../cartpole")) == ({}, {})

@@ -400,7 +400,9 @@ def test_mistakes_are_said(ticks_run, table, ticks):
     with pytest.raises(InputError, match=r"^mode 'best': unknown; choose from infer, context, weights, all$"):
         adapt(ticks_run, table, "best")
     for episodes in (-1, 2.5, float("nan"), float("inf")):
-        with pytest.raises(InputError, match=rf"^episodes={episodes}: must be a whole number, 0 or more; leave it out"):
+        with pytest.raises(
+            InputError, match=rf"^episodes={episodes}: must be a whole number, 0 or more, at most 10000; leave it out"
+        ):
             adapt(ticks_run, table, episodes=episodes)
     for seed in (-1, 0.5, 2**32, 2**64):
         with pytest.raises(InputError, match=rf"^seed={seed}: must be a whole number within \[0, 2\*\*32\); choose an"):
@@ -590,11 +592,11 @@ REFUSED = {
     "out alone": ("--out new", "--out new", "needs --format beside it"),
     "format alone": ("--format sb3", "--format sb3", "needs --out beside it"),
     "format": ("--format tflite --out new", "'tflite'", "unknown; choose from sb3, onnx, torch"),
-    "there": ("--format onnx --out {file}", "{file}", "is there already; overwrite it with --force"),
-    "below a file": ("--format onnx --out {file}/new", "{file}", "cannot be written"),
-    "json below a file": ("--json {file}/new", "{file}", "cannot be written"),
-    "json here": ("--json .", "--json .", "is a folder; name a file"),
-    "json a folder": ("--json {folder}", "--json {folder}", "is a folder; name a file"),
+    "there": ("--format onnx --out {onnx}", "{onnx}", "is there already; overwrite it with --force"),
+    "below a file": ("--format onnx --out {file}/new.onnx", "{file}", "cannot be written"),
+    "json below a file": ("--json {file}/new.json", "{file}", "cannot be written"),
+    "json here": ("--json .", ".", "is a folder; name a file"),
+    "json a folder": ("--json {folder}", "{folder}", "is a folder; name a file"),
     "no split": ("--split ''", "split ''", "unknown; choose from train"),
     "variants 0": ("--split train --variants 0", "variants=0", "must be 1 or more"),
     "split": ("--split test", "split 'test'", "unknown; choose from train"),
@@ -607,8 +609,10 @@ REFUSED = {
 @pytest.mark.parametrize("mistake", REFUSED)
 def test_a_mistake_is_said_before_an_episode_is_played(cli, tiny_run, tmp_path, monkeypatch, mistake):
     monkeypatch.setattr(api, "adapt", lambda *_: pytest.fail("it has begun"))
-    (tmp_path / "file").write_text("mine")
-    words, value, remedy = (text.format(file=tmp_path / "file", folder=tmp_path) for text in REFUSED[mistake])
+    places = {"file": tmp_path / "file", "onnx": tmp_path / "mine.onnx", "folder": tmp_path}
+    for name in ("file", "onnx"):
+        places[name].write_text("mine")
+    words, value, remedy = (text.format(**places) for text in REFUSED[mistake])
     status, out, err = cli("adapt", tiny_run.folder, *shlex.split(words))
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert value in err
@@ -644,7 +648,7 @@ def test_what_json_cannot_take_is_in_the_run_all_the_same(cli, copied, monkeypat
     ("words", "told"),
     [
         ("--mode best", "mode 'best': unknown; choose from infer, context, weights, all"),
-        ("--episodes -1", "episodes=-1: must be a whole number, 0 or more; leave it out for 5"),
+        ("--episodes -1", "episodes=-1: must be a whole number, 0 or more, at most 10000; leave it out for 5"),
         ("--seed -1", "seed=-1: must be a whole number within [0, 2**32); choose another"),
         (f"--seed {2**64}", f"seed={2**64}: must be a whole number within [0, 2**32); choose another"),
     ],

@@ -488,7 +488,7 @@ def test_export_many(cli, tiny_run):
     assert {path.name for path in Path("new").iterdir()} == {"index.json", "000.onnx", "001.onnx", "002.onnx"}
     status, _, err = cli(*words)
     assert status == 2
-    assert err == "hyperrl: new/index.json: is there already; overwrite it with --force, or choose another folder\n"
+    assert err == "hyperrl: new/index.json: is there already; overwrite it with --force, or choose another name\n"
     assert cli(*words, "--force")[0] == 0
 
 
@@ -629,23 +629,35 @@ MISTAKES = {
     "export no format": ("export {run} --out a", "--format", "required: --format; see hyperrl export --help"),
     "export nowhere": ("export {run} --format onnx", "--out", "required: --out; see hyperrl export --help"),
     "export there": (
-        "export {run} --format onnx --out {file}",
-        "{file}",
+        "export {run} --format onnx --out {onnx}",
+        "{onnx}",
         "is there already; overwrite it with --force",
     ),
     "export folder": ("export {run} --format onnx --out {folder}", "{folder}", "is a folder; name a file"),
-    "export below a file": ("export {run} --format onnx --out {file}/a", "{file}", "cannot be written"),
-    "export parameter": ("export {run} --set mass=1 --format onnx --out a", "mass", "unknown parameter of family"),
-    "export bounds": ("export {run} --set length=-1 --format onnx --out a", "length=-1.0", "must be within (0, 10] m"),
-    "export missing run": ("export none --format onnx --out a", "none", "holds no run; name a folder that hyperrl"),
+    "export below a file": ("export {run} --format onnx --out {file}/a.onnx", "{file}", "cannot be written"),
+    "export parameter": ("export {run} --set mass=1 --format onnx --out a.onnx", "mass", "unknown parameter of family"),
+    "export bounds": (
+        "export {run} --set length=-1 --format onnx --out a.onnx",
+        "length=-1.0",
+        "must be within (0, 10] m",
+    ),
+    "export missing run": (
+        "export none --format onnx --out a.onnx",
+        "none",
+        "holds no run; name a folder that hyperrl",
+    ),
     "export all and one": (
         "export {run} --all 3 --set length=1 --format onnx --out a",
         "--all 3",
         "takes variants of a split, --set gives one; leave out either",
     ),
-    "export split of one": ("export {run} --split train --format onnx --out a", "--split train", "needs --all"),
-    "export none": ("export {run} --all 0 --format onnx --out a", "variants=0", "must be 1 or more"),
-    "export split": ("export {run} --all 2 --split test --format onnx --out a", "split 'test'", "unknown; choose from"),
+    "export split of one": ("export {run} --split train --format onnx --out a.onnx", "--split train", "needs --all"),
+    "export none": ("export {run} --all 0 --format onnx --out a.onnx", "variants=0", "must be 1 or more"),
+    "export split": (
+        "export {run} --all 2 --split test --format onnx --out a.onnx",
+        "split 'test'",
+        "unknown; choose from",
+    ),
     "export all below a file": ("export {run} --all 2 --format onnx --out {file}", "{file}", "cannot be written"),
     "audit family": ("audit nonsense", "'nonsense'", "unknown; choose from cartpole"),
     "audit nothing": ("audit", "FAMILY", "required: FAMILY; see hyperrl audit --help"),
@@ -660,6 +672,7 @@ def places(tiny_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("mistakes")
     files = {
         "file": "a regular file",
+        "mine.onnx": "a regular file",
         "empty.py": "",
         "raises.py": "1 / 0",
         "exits.py": "raise SystemExit(3)",
@@ -669,7 +682,7 @@ def places(tiny_run, tmp_path_factory):
     for name, text in files.items():
         (folder / name).write_text(text)
     paths = {name.removesuffix(".py"): folder / name for name in files}
-    return {**paths, "folder": folder, "run": tiny_run.folder}
+    return {**paths, "onnx": paths["mine.onnx"], "folder": folder, "run": tiny_run.folder}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -692,22 +705,13 @@ def test_cuda_where_there_is_none(cli):
     assert (status, err) == (2, "hyperrl: device 'cuda': PyTorch finds none here; choose cpu or auto\n")
 
 
-def test_the_result_is_printed_before_an_unwritable_json_is_named(cli, tiny_run, places):
-    words = ["--variants", "2", "--episodes", "1", "--json", places["file"] / "result.json"]
-    status, out, err = cli("evaluate", tiny_run.folder, *words)
-    assert status == 2
-    assert "interpolation" in out
-    assert err.count("\n") == 1
-    assert f"{places['file'] / 'result.json'}: cannot be written" in err
-
-
 def test_the_installed_command(tiny_run):
     command = Path(sys.executable).with_name("hyperrl")
     done = subprocess.run([command, "evaluate", tiny_run.folder, "--set", "length=-1"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == ("hyperrl: length=-1.0: must be within (0, 10] m for family 'cartpole'; the default is 0.5\n")
     # python -m, and a warning that no filter of this test run has touched
-    words = ["-m", "hyperrl.cli", "evaluate", tiny_run.folder, "--set", "length=1.5", "--episodes", "1"]
+    words = ["-m", "hyperrl", "evaluate", tiny_run.folder, "--set", "length=1.5", "--episodes", "1"]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stderr == "warning: length=1.5 lies outside the training range 0.25 to 1 m\n"

@@ -20,7 +20,7 @@ def terminal():
     def start(*words):
         outer, inner = pty.openpty()
         columns = {**os.environ, "COLUMNS": "120", "TERM": "xterm"}
-        command = [sys.executable, "-m", "hyperrl.cli", *map(str, words)]
+        command = [sys.executable, "-m", "hyperrl", *map(str, words)]
         process = subprocess.Popen(command, stdin=inner, stdout=inner, stderr=inner, env=columns)
         os.close(inner)
         started.append((process, outer))

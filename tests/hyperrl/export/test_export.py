@@ -109,8 +109,8 @@ def test_actions_are_the_policys(policy_of, tmp_path, format, name, agent):
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_activation(policy_of, tmp_path, format, activation):
     policy = policy_of("pendulum", activation=activation, hidden=(12, 8, 6))
-    policy.export(tmp_path / "p", format)
-    same(policy, LOADED[format](tmp_path / "p"), observations(policy))
+    policy.export(tmp_path / f"p.{FORMATS[format].suffix}", format)
+    same(policy, LOADED[format](tmp_path / f"p.{FORMATS[format].suffix}"), observations(policy))
 
 
 @pytest.mark.parametrize("agent", ARMS)
@@ -141,9 +141,11 @@ def test_the_plain_networks_worked_out_in_numpy(policy_of, name, agent):
 @pytest.mark.parametrize("format", FORMATS)
 def test_far_observations_are_clipped_where_the_file_can(policy_of, tmp_path, format):
     policy = policy_of("pendulum", scale=0.02)
-    policy.export(tmp_path / "p", format)
+    policy.export(tmp_path / f"p.{FORMATS[format].suffix}", format)
     obs = observations(policy, 100, spread=60.0)
-    apart = np.abs(LOADED[format](tmp_path / "p")(obs) - policy.predict(obs, deterministic=True)[0]).max()
+    apart = np.abs(
+        LOADED[format](tmp_path / f"p.{FORMATS[format].suffix}")(obs) - policy.predict(obs, deterministic=True)[0]
+    ).max()
     assert (apart < 1e-5) == FORMATS[format].clips
 
 
@@ -191,10 +193,10 @@ def test_stable_baselines3_needs_bounded_actions(policy_of, tmp_path):
     family = dataclasses.replace(registry.get("pendulum"), action_space=space, twin=None)
     policy = policy_of(family)
     with pytest.raises(InputError, match="needs bounded actions; choose onnx or torch"):
-        policy.export(tmp_path / "p", "sb3")
+        policy.export(tmp_path / "p.zip", "sb3")
     for format in ("onnx", "torch"):
-        policy.export(tmp_path / format, format)
-        same(policy, LOADED[format](tmp_path / format), observations(policy))
+        policy.export(tmp_path / f"p.{FORMATS[format].suffix}", format)
+        same(policy, LOADED[format](tmp_path / f"p.{FORMATS[format].suffix}"), observations(policy))
 
 
 # what else stands in a file
@@ -241,9 +243,12 @@ def test_other_weights_of_a_variant(policy_of, tmp_path):
     adapted = Policy(zero_shot.agent, zero_shot.family, zero_shot.parameters, weights_1D=weights_1D)
     obs = observations(adapted)
     for format in FORMATS:
-        adapted.export(tmp_path / format, format)
-        same(adapted, LOADED[format](tmp_path / format), obs)
-        apart = np.abs(LOADED[format](tmp_path / format)(obs) - zero_shot.predict(obs, deterministic=True)[0])
+        adapted.export(tmp_path / f"p.{FORMATS[format].suffix}", format)
+        same(adapted, LOADED[format](tmp_path / f"p.{FORMATS[format].suffix}"), obs)
+        apart = np.abs(
+            LOADED[format](tmp_path / f"p.{FORMATS[format].suffix}")(obs)
+            - zero_shot.predict(obs, deterministic=True)[0]
+        )
         assert apart.max() > 0.1
 
 
@@ -272,7 +277,7 @@ def test_many_are_generated_at_once_and_equal_single_ones(tiny_run, tmp_path, mo
 
 def test_policies_of_several_agents_are_refused(policy_of, tmp_path):
     with pytest.raises(ValueError, match="several agents"):
-        export([policy_of("pendulum"), policy_of("pendulum")], [tmp_path / "a", tmp_path / "b"], "onnx")
+        export([policy_of("pendulum"), policy_of("pendulum")], [tmp_path / "a.onnx", tmp_path / "b.onnx"], "onnx")
 
 
 # what may go wrong
@@ -284,7 +289,7 @@ def test_nothing_is_overwritten_without_force(policy_of, tmp_path):
     with pytest.raises(InputError, match=r"p\.onnx: is there already; overwrite it with --force"):
         policy.export(path, "onnx")
     (tmp_path / "index.json").write_text("{}")
-    with pytest.raises(InputError, match=r"index\.json: is there already; .* choose another folder"):
+    with pytest.raises(InputError, match=r"index\.json: is there already; .* choose another name"):
         export_all([policy], tmp_path, "onnx")
     assert path.read_text() == "mine"
     policy.export(path, "onnx", force=True)
@@ -314,7 +319,7 @@ def test_a_file_that_acts_otherwise_is_not_left(policy_of, tmp_path, monkeypatch
     with pytest.raises(InputError, match=r"001\..*: not written: its actions differ from the policy's by .* at most"):
         export_all(policies, tmp_path / "new", format)
     assert len(written) == 2
-    assert not list((tmp_path / "new").iterdir())
+    assert not (tmp_path / "new").exists()
     assert not any(path.exists() for path in written)
 
 

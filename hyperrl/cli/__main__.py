@@ -1,8 +1,0 @@
-"""``python -m hyperrl.cli``."""
-
-import sys
-
-from hyperrl.cli.main import main
-
-if __name__ == "__main__":
-    sys.exit(main())
