@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -12,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
+from hyperrl import streams
 from hyperrl.envs import Family, InputError, registry
 from hyperrl.envs.errors import one_line
 from hyperrl.sources import load_file, load_module
@@ -49,8 +49,7 @@ def of_run(reference: str, folder: Path) -> Family:
     if reference.endswith(".py") and not Path(mine).is_file():
         raise InputError(f"{folder}: its family's file {mine} is not there; name it: --family FILE")
     found = _resolve(mine, named=False)
-    if sys.stderr is not None:
-        print(f"family: running {mine}, known from your own runs", file=sys.stderr)
+    streams.stderr().write(f"family: running {mine}, known from your own runs\n")
     return found
 
 

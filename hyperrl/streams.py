@@ -5,8 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+
+from hyperrl.envs.errors import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,6 +78,15 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(file=stderr())  # type: ignore[arg-type]
+
+
+@contextmanager
+def only_shown(what: str) -> Iterator[None]:
+    """Turn an error in drawing or logging ``what`` into a warning of one line."""
+    try:
+        yield
+    except Exception as error:
+        warnings.warn(f"{what}: left out, {one_line(error)}", stacklevel=3)
 
 
 def occupy() -> None:

@@ -12,6 +12,8 @@ from hyperrl.play.policy import VariantPolicy
 
 FRAMES = 150
 """At most so many frames are kept, evenly spaced."""
+FPS = 30
+"""Frames a second where the environment does not say."""
 
 
 def play_episode(policy: VariantPolicy, seed: int = 0, frames: int = FRAMES) -> tuple[list[np.ndarray], float, float]:
@@ -21,7 +23,7 @@ def play_episode(policy: VariantPolicy, seed: int = 0, frames: int = FRAMES) -> 
         Frames (H, W, 3) at half size, frames a second at the task's own pace, and the return.
 
     Raises:
-        InputError: the family has no renderer, or the seed is below 0.
+        InputError: the family has no renderer, its renderer gives no image, or the seed is below 0.
     """
     if not policy.family.drawn:
         raise InputError(f"family {policy.family.name!r} has no renderer; give it a `twin` to draw its episodes")
@@ -31,7 +33,7 @@ def play_episode(policy: VariantPolicy, seed: int = 0, frames: int = FRAMES) -> 
     env = policy.family.single(render_mode="rgb_array", **policy.parameters)
     stride = -(-policy.family.max_episode_steps // frames)
     obs, _ = env.reset(seed=seed)
-    shown, total, done, steps = [_frame(env)], 0.0, False, 0
+    shown, total, done, steps = [_frame(env, policy.family.name)], 0.0, False, 0
     while not done:
         if policy.family.drift:
             policy = policy.again(**env.get_wrapper_attr("context"))
@@ -39,11 +41,16 @@ def play_episode(policy: VariantPolicy, seed: int = 0, frames: int = FRAMES) -> 
         obs, reward, terminated, truncated, _ = env.step(action)
         total, done, steps = total + float(reward), terminated or truncated, steps + 1
         if steps % stride == 0 or done:
-            shown.append(_frame(env))
-    fps = env.metadata["render_fps"] / stride
+            shown.append(_frame(env, policy.family.name))
+    fps = (env.metadata.get("render_fps") or FPS) / stride
     env.close()
     return shown, fps, total
 
 
-def _frame(env: gymnasium.Env) -> np.ndarray:
-    return np.asarray(env.render())[::2, ::2]
+def _frame(env: gymnasium.Env, family: str) -> np.ndarray:
+    frame = np.asarray(env.render())
+    if frame.ndim != 3 or frame.shape[2] != 3:
+        raise InputError(
+            f"family {family!r}: render returned {frame.dtype} of shape {frame.shape}; mend it to give (H, W, 3) uint8"
+        )
+    return frame[::2, ::2]

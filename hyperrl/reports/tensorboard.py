@@ -16,6 +16,7 @@ from hyperrl.agents import Agent
 from hyperrl.play.frames import play_episode
 from hyperrl.play.policy import VariantPolicy
 from hyperrl.reports.figures import gif_bytes
+from hyperrl.streams import only_shown
 from hyperrl.training.trainer import Trainer
 
 
@@ -54,7 +55,8 @@ class RunLog:
     def finish(self, best: Agent, trainer: Trainer, variants_TP: np.ndarray, score: float) -> None:
         """The best agent's GIF on a validation variant, its embeddings for the projector, and the hparams page."""
         if trainer.family.drawn:
-            self._gif(best, trainer, variants_TP[0])
+            with only_shown("GIF of the best agent"):
+                self._gif(best, trainer, variants_TP[0])
         weights_TD, context_TC = _generated(best, trainer, variants_TP)
         labels = [[f"{value:.3g}" for value in row] for row in variants_TP]
         names = list(trainer.family.names)

@@ -17,7 +17,7 @@ from hyperrl.config import Config
 from hyperrl.envs import InputError
 from hyperrl.storage import checkpoint
 from hyperrl.storage.agent import build_agent
-from hyperrl.streams import console
+from hyperrl.streams import console, only_shown
 from hyperrl.training.held_out import VALIDATION, HeldOut, Progressed
 from hyperrl.training.trainer import Trainer
 
@@ -100,20 +100,24 @@ def run_loop(
             metrics["time/fps"] = (trainer.steps - first) / (time.monotonic() - started)
             if trainer.iteration in evaluated:
                 metrics |= held_out.play(trainer, progressed)
-                log.weights(trainer, held_out.variants[VALIDATION])
-            log.scalars(metrics, trainer.steps)
+                with only_shown("weights in TensorBoard"):
+                    log.weights(trainer, held_out.variants[VALIDATION])
+            with only_shown("curves in TensorBoard"):
+                log.scalars(metrics, trainer.steps)
             advance(trainer.steps, metrics)
             last = trainer.iteration == config.iterations
             if last or stop() or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
                 if not progressed.agent:
                     held_out.keep(trainer, progressed)
+                with only_shown("curves in TensorBoard"):
+                    log.flush()
+                save(path, trainer, progressed)
+                saved = time.monotonic()
                 if last:
                     best = build_agent(trainer.family, config, trainer.device)
                     best.load_state_dict(progressed.agent)
-                    log.finish(best, trainer, held_out.variants[VALIDATION], progressed.score)
-                log.flush()
-                save(path, trainer, progressed)
-                saved = time.monotonic()
+                    with only_shown("the best agent in TensorBoard"):
+                        log.finish(best, trainer, held_out.variants[VALIDATION], progressed.score)
             if stop() and (more or not last):
                 raise Interrupted(
                     f"stopped after {trainer.steps:,} of {config.iterations * config.iteration_steps:,} steps"

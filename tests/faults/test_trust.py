@@ -42,7 +42,7 @@ def command(folder, *words, state=None):
     """In a process of its own, since a module that has been imported is not looked for again."""
     env = os.environ | {"OMP_NUM_THREADS": "1"} | ({} if state is None else {"XDG_STATE_HOME": str(state)})
     env.pop("PYTHONPATH", None)
-    words = [sys.executable, "-m", "hyperrl.cli", *map(str, words)]
+    words = [sys.executable, "-m", "hyperrl", *map(str, words)]
     return subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=120)
 
 

@@ -420,7 +420,8 @@ def test_mistakes_are_said(ticks_run, table, ticks):
         _ = adapt(ticks_run, table, "weights", 0).policy
     with pytest.raises(InputError, match=r"^ends=9.0: must be within \[1, 8\]"):
         ticks_run.adapt(ends=9)
-    run = hyperrl.load(ticks_run.folder, dataclasses.replace(ticks, drift={"target": Walk(0.01)}))
+    run = hyperrl.load(ticks_run.folder, ticks)
+    run.family = dataclasses.replace(ticks, drift={"target": Walk(0.01)})
     with pytest.raises(InputError, match=r"^family 'ticks': its parameters drift, there is no one variant"):
         adapt(run, table)
 
