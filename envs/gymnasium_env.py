@@ -24,6 +24,7 @@ from torch import Tensor
 from hyperrl.envs.actions import first, fitting
 from hyperrl.envs.errors import InputError, number, one_line
 from hyperrl.envs.family import Family
+from hyperrl.envs.processes import uninterrupted
 from hyperrl.envs.single import SingleEnv
 from hyperrl.envs.vector import VariantVectorEnv
 
@@ -439,7 +440,8 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
         still = dataclasses.replace(family, drift={}) if family.drift else family
         makers = [partial(Context, still, None, **context) for context in self._contexts()]
         settings: dict[str, Any] = {"copy": False, "autoreset_mode": AutoresetMode.DISABLED}
-        self.env = {"sync": SyncVectorEnv, "async": AsyncVectorEnv}[family.vectorization](makers, **settings)
+        with uninterrupted():
+            self.env = {"sync": SyncVectorEnv, "async": AsyncVectorEnv}[family.vectorization](makers, **settings)
         self._once, self._resting_N = False, np.zeros(self.num_envs, dtype=bool)
 
     def _contexts(self) -> list[dict[str, float]]:

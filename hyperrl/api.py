@@ -219,16 +219,14 @@ def train(
     if path.exists():
         loop.restore(path, trainer, progressed)
     unfinished = trainer.iteration < config.iterations
-    if unfinished:
-        (folder / inference.FILE).unlink(missing_ok=True)  # asked for too early: another agent's
-    encoder = encoder and bool(known.inferable) and not (folder / inference.FILE).exists()
+    encoder = encoder and bool(known.inferable)
     if unfinished:
         open_log = partial(RunLog, folder, trainer.steps)
         loop.run_loop(trainer, progressed, folder, open_log, quiet, encoder)
     else:
         trainer.close()
     finished = Run(folder, known)
-    if encoder:
+    if encoder and not inference.has_encoder(finished):
         _train_encoder(finished, quiet)
     return finished
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Callable
 from functools import partial
@@ -29,6 +30,7 @@ from hyperrl.storage.files import require_writable
 from hyperrl.storage.run import StoredRun
 
 FILE = "encoder.pt"
+REMEDY = "remove it, and it is trained anew"
 """Its name in a run's folder."""
 UPDATES = 800
 STEPS_AN_UPDATE = 500
@@ -258,9 +260,34 @@ def train_encoder(
     return encoder
 
 
-def save(encoder: TransitionEncoder, folder: Path) -> None:
-    """Write the encoder beside a run's checkpoint."""
-    checkpoint.save(folder / FILE, {"encoder": {name: value.cpu() for name, value in encoder.state_dict().items()}})
+def save(encoder: TransitionEncoder, folder: Path, agent: nn.Module) -> None:
+    """Write the encoder of an agent beside a run's checkpoint."""
+    weights = {name: value.cpu() for name, value in encoder.state_dict().items()}
+    checkpoint.save(folder / FILE, {"encoder": weights, "agent": _digest(agent)})
+
+
+def _digest(agent: nn.Module) -> str:
+    """SHA-256 of an agent's weights."""
+    found = hashlib.sha256()
+    for name, value in sorted(agent.state_dict().items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        found.update(value.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def has_encoder(run: StoredRun) -> bool:
+    """Whether the run's folder holds the encoder of its best agent, and not that of another one.
+
+    Raises:
+        InputError: the file is damaged, or no encoder.
+    """
+    path = run.folder / FILE
+    if not path.exists():
+        return False
+    state = checkpoint.load(path, REMEDY)
+    if not {"encoder", "agent"} <= state.keys():
+        raise InputError(f"{path}: not an encoder of family {run.family.name!r}; {REMEDY}")
+    return bool(state["agent"] == _digest(run.agent))
 
 
 def load(family: Family, folder: Path) -> TransitionEncoder:
@@ -269,17 +296,17 @@ def load(family: Family, folder: Path) -> TransitionEncoder:
     Raises:
         InputError: there is none, or it is damaged or another family's.
     """
-    path, remedy = folder / FILE, "remove it, and it is trained anew"
+    path = folder / FILE
     encoder = build_encoder(family)
     try:
-        encoder.load_state_dict(checkpoint.load(path, remedy)["encoder"])
+        encoder.load_state_dict(checkpoint.load(path, REMEDY)["encoder"])
     except (KeyError, TypeError, AttributeError, RuntimeError):
-        raise InputError(f"{path}: not an encoder of family {family.name!r}; {remedy}") from None
+        raise InputError(f"{path}: not an encoder of family {family.name!r}; {REMEDY}") from None
     return encoder.requires_grad_(False)
 
 
 def encoder_of(run: StoredRun, progress: Callable[[int, int], None] | None = None) -> TransitionEncoder:
-    """The encoder of a run's best agent, on the CPU; where the run has none, it is trained and saved first.
+    """The encoder of a run's best agent, on the CPU; where the run has none of that agent, it is trained and saved.
 
     It depends on the run's settings and best agent alone, and is trained on the run's device, or the CPU where that
     is not at hand, with the ``effort`` that its steps are worth.
@@ -287,12 +314,12 @@ def encoder_of(run: StoredRun, progress: Callable[[int, int], None] | None = Non
     Raises:
         InputError: the family has nothing that could be inferred, or the file is damaged or cannot be written.
     """
-    if not (run.folder / FILE).exists():
+    if not has_encoder(run):
         require_writable(run.folder)
         device = run.config.device if torch.cuda.is_available() else "cpu"
         agent = copy.deepcopy(run.agent).to(device)
         cost = effort(run.family, run.config.steps)
-        save(train_encoder(agent, run.family, run.config.seed, device, *cost, progress), run.folder)
+        save(train_encoder(agent, run.family, run.config.seed, device, *cost, progress), run.folder, run.agent)
     return load(run.family, run.folder)
 
 

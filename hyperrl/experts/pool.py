@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +27,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from hyperrl.envs import Family, InputError
 from hyperrl.envs.fingerprint import fingerprint
+from hyperrl.envs.processes import uninterrupted
 from hyperrl.experts.cache import EXPERTS, Job, Record, checked_variants, expert_folder
 from hyperrl.experts.settings import EPISODES, expert_settings, greedy_returns, make_expert
 from hyperrl.families import resolve
@@ -194,19 +193,6 @@ def _train(job: Job) -> None:
     write_json(job.folder / f"{job.key}.json", record)
 
 
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ignore Ctrl-C; processes started meanwhile go on ignoring it, so that this one ends them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _train_all(jobs: list[Job], workers: int) -> None:
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
@@ -220,9 +206,9 @@ def _train_all(jobs: list[Job], workers: int) -> None:
         TimeRemainingColumn(),
     )
     pool = ProcessPoolExecutor(workers, context, _start_worker, (counter,))
-    left: set[Future[None]] = set()
+    left, done = set[Future[None]](), 0
     try:
-        with _uninterrupted():
+        with uninterrupted():
             left = {pool.submit(_train, job) for job in jobs}
         with Progress(*columns, console=console(), speed_estimate_period=120) as bar:
             task = bar.add_task("experts", total=len(jobs), steps=0)
@@ -231,11 +217,11 @@ def _train_all(jobs: list[Job], workers: int) -> None:
                 finished, left = wait(left, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in finished:
                     future.result()
+                    done += 1
                 steps = counter.value
                 bar.update(task, completed=min(steps / each, len(jobs)), steps=steps)
             bar.update(task, completed=len(jobs))
     except BrokenProcessPool:
-        done = len(jobs) - len(left)
         raise InputError(
             f"workers={workers}: a process died with {done} of {len(jobs)} experts done; call again to go "
             "on, with fewer workers if memory ran out, and from a script under `if __name__ == '__main__':`"

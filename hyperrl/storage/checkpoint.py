@@ -12,7 +12,7 @@ from hyperrl.storage.files import write_atomically
 
 FILE = "checkpoint.pt"
 """Its name in a run's folder."""
-FORMAT = 4
+FORMAT = 5
 """Raised whenever an older checkpoint can no longer be read."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -22,6 +23,8 @@ from hyperrl.training.held_out import VALIDATION, HeldOut, Progressed
 from hyperrl.training.trainer import Trainer
 
 SECONDS_BETWEEN_CHECKPOINTS = 15.0
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals after which a run saves and stops; Windows has no SIGHUP."""
 
 
 class Interrupted(Exception):
@@ -126,22 +129,31 @@ def run_loop(
 
 @contextmanager
 def _stop_on_interrupt() -> Iterator[Any]:
-    """Turn the first Ctrl-C into a question that the loop asks between iterations; the second one is Python's own."""
-    asked = []
+    """Turn the first signal of ``STOPPING`` into a question that the loop asks between iterations.
+
+    A second one does what it did before. A signal that is ignored, as SIGHUP under nohup, stays ignored.
+    """
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # signals never come here
+        yield lambda: False
+        return
 
     def ask(signum: int, frame: Any) -> None:
         asked.append(signum)
-        signal.signal(signal.SIGINT, previous)
+        restore_handlers()
 
-    try:
-        previous = signal.signal(signal.SIGINT, ask)
-    except ValueError:  # not the main thread: Ctrl-C never comes here
-        yield lambda: False
-        return
+    def restore_handlers() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    heard = [number for number in STOPPING if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    previous = {number: signal.getsignal(number) for number in heard}
+    for number in heard:
+        signal.signal(number, ask)
     try:
         yield lambda: bool(asked)
     finally:
-        signal.signal(signal.SIGINT, previous)
+        restore_handlers()
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """Any Gymnasium environment as a family, against the environments themselves, edited by hand."""
 
 import dataclasses
+import os
 import pickle
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -213,6 +215,18 @@ def test_async_equals_sync():
         env.close()
     assert_same(*streams)
     assert streams[0][3].any(), "episodes ended"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
+def test_processes_of_copies_ignore_the_terminals_ctrl_c():
+    def ignored(pid):
+        (line,) = (each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("SigIgn"))
+        return bool(int(line.split()[1], 16) >> (signal.SIGINT - 1) & 1)
+
+    env = dataclasses.replace(LANDER, vectorization="async").vector(LANDER.variants("train", 2))
+    assert [ignored(process.pid) for process in env.env.processes] == [True, True]
+    assert not ignored(os.getpid())
+    env.close()
 
 
 def test_judging_starts_no_process():

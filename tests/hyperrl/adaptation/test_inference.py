@@ -165,7 +165,7 @@ def test_training_is_reproducible_and_tells_its_progress():
 
 
 def test_an_encoder_is_saved_and_read(encoder, tmp_path):
-    inference.save(encoder, tmp_path)
+    inference.save(encoder, tmp_path, encoder)
     read = inference.load(PLANT, tmp_path)
     assert all(
         torch.equal(a, b) for a, b in zip(encoder.state_dict().values(), read.state_dict().values(), strict=True)

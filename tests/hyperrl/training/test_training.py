@@ -18,6 +18,7 @@ from hyperrl.api import Interrupted, train
 from hyperrl.config import Config
 from hyperrl.envs import InputError, registry
 from hyperrl.families import tuned
+from hyperrl.training import loop
 from hyperrl.training.trainer import Trainer
 
 FAMILY = replace(registry.get("pendulum"), name="short", max_episode_steps=30, env_id="")
@@ -42,14 +43,14 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def stop_at(monkeypatch, owner, name, call):
-    """Press Ctrl-C within the given call of a method."""
+def stop_at(monkeypatch, owner, name, call, number=signal.SIGINT):
+    """Send a signal, Ctrl-C's by default, within the given call of a method."""
     function, calls = getattr(owner, name), []
 
     def pressed(*args, **kwargs):
         calls.append(1)
         if len(calls) == call:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return function(*args, **kwargs)
 
     monkeypatch.setattr(owner, name, pressed)
@@ -73,11 +74,14 @@ def test_resuming_writes_a_missing_encoder_and_leaves_one_that_is_there(copied, 
         assert path.read_bytes() == written
         said = capsys.readouterr().err.splitlines()
         assert [line.split()[:3] for line in said] == [["encoder", "trained", "in"]] * lines
-    path.write_text("whatever is there")
     train(FAMILY, run=copied, resume=True)
+    assert (path.read_bytes(), (copied / "checkpoint.pt").read_bytes()) == (written, checkpoint)
+    assert capsys.readouterr() == ("", "")
+    path.write_text("whatever is there")
+    with pytest.raises(InputError, match=r"encoder\.pt: .*; remove it, and it is trained anew$"):
+        train(FAMILY, run=copied, resume=True)
     assert path.read_text() == "whatever is there"
     assert (copied / "checkpoint.pt").read_bytes() == checkpoint
-    assert capsys.readouterr() == ("", "")
 
 
 def test_in_a_terminal_it_has_a_bar(copied, monkeypatch):
@@ -124,6 +128,37 @@ def test_an_encoder_asked_for_too_early_gives_way(whole, tmp_path, monkeypatch):
     assert not same(late, early)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_save_as_ctrl_c_does(whole, tmp_path, monkeypatch, number):
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        stop_at(patch, Trainer, "iterate", 2, number)
+        with pytest.raises(Interrupted, match=r"stopped after 704 of 2,112 steps"):
+            train(FAMILY, run=tmp_path, quiet=True, **SETTINGS)
+    assert signal.getsignal(number) == before
+    assert same(train(FAMILY, run=tmp_path, quiet=True, resume=True).agent, whole.agent)
+
+
+def test_an_encoder_asked_for_while_the_run_trains_gives_way(whole, tmp_path, monkeypatch):
+    early, save = [], loop.save
+
+    def asked(path, trainer, progressed):
+        save(path, trainer, progressed)
+        if not early:
+            early.append(hyperrl.load(tmp_path, FAMILY).encoder)
+
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr(loop, "save", asked)
+    late = train(FAMILY, run=tmp_path, quiet=True, **SETTINGS).encoder
+    assert same(late, whole.encoder)
+    assert not same(late, early[0])
+    # one that lies there from another agent is not used either
+    (tmp_path / "encoder.pt").write_bytes((whole.folder / "encoder.pt").read_bytes())
+    state = torch.load(tmp_path / "encoder.pt", weights_only=True)
+    torch.save({**state, "agent": "another"}, tmp_path / "encoder.pt")
+    assert not inference.has_encoder(hyperrl.load(tmp_path, FAMILY))
+
+
 def test_ctrl_c_in_the_last_iteration_stops_before_the_encoder(whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_at(patch, Trainer, "iterate", whole.config.iterations)
@@ -164,7 +199,7 @@ def test_a_damaged_encoder_is_one_line_that_says_what_to_do(whole, copied, damag
     run, path = hyperrl.load(copied, FAMILY), copied / "encoder.pt"
     written = path.read_bytes()
     if damage == "another's":
-        inference.save(inference.build_encoder(registry.get("cartpole")), copied)
+        inference.save(inference.build_encoder(registry.get("cartpole")), copied, run.agent)
     else:
         half, foreign = written[: len(written) // 2], (copied / "checkpoint.pt").read_bytes()
         path.write_bytes({"truncated": half, "empty": b"", "a checkpoint": foreign}[damage])
