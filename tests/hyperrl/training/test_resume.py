@@ -91,7 +91,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "hyperrl.cli",
+        "hyperrl",
         "train",
         "cartpole",
         "--run",
