@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from hyperrl.envs.errors import one_line
 
@@ -77,7 +77,7 @@ def console() -> Console:
     """A console on stderr."""
     from rich.console import Console
 
-    return Console(file=stderr())  # type: ignore[arg-type]
+    return Console(file=cast("IO[str]", stderr()))  # which passes on what it does not have itself
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """A drawing or a log that fails costs itself, never the training."""
 
+from typing import ClassVar
+
 import gymnasium
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ SMALL = {"variants": 2, "copies": 1, "rollout": 8, "steps": 16, "evaluations": 1
 class Drawn(gymnasium.Env):
     """Renders what its class attribute says; an exception is raised."""
 
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  # as gymnasium declares it
+    metadata: ClassVar = {"render_modes": ["rgb_array"]}
     observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
     action_space = gymnasium.spaces.Discrete(2)
     picture: object = None
