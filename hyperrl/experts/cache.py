@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from zipfile import BadZipFile
 
 import numpy as np
+import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecEnv
 
 from hyperrl.envs import Family, InputError
 from hyperrl.envs.fingerprint import fingerprint, same_physics
-from hyperrl.experts.settings import expert_settings
+from hyperrl.experts.settings import expert_settings, make_expert
 
 EXPERTS = Path("runs/experts")
 """Folder of the cache."""
@@ -53,13 +57,39 @@ class Job:
         content = [self.family_name, self.parameters, self.seed, self.settings]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
-    def cached(self, family: Family) -> Record | None:
+    @property
+    def weights(self) -> Path:
+        """The file of the policy's weights."""
+        return self.folder / f"{self.key}.npz"
+
+    def stored(self, record: Record) -> bytes | None:
+        """What that file holds; ``None`` where it is not what the record says."""
+        content = self.weights.read_bytes() if self.weights.is_file() else b""
+        return content if _digest(content) == record.get("weights") else None
+
+    def record(self, family: Family) -> Record | None:
         """The record, where the cache has it and the physics is still the same."""
         record = _read(self.folder / f"{self.key}.json", family)
         mine = {"parameters": self.parameters, "seed": self.seed, "settings": self.settings}
         if record is None or any(record[name] != value for name, value in mine.items()):
             return None
         return record if as_trained(record, family) else None
+
+    def cached(self, family: Family) -> Record | None:
+        """The record, where the cache also has the weights that belong to it."""
+        record = self.record(family)
+        return record if record and self.stored(record) else None
+
+
+def packed(expert: PPO) -> tuple[bytes, str]:
+    """The weights of an expert's policy as an ``.npz`` file, arrays by their names, and the digest of it."""
+    file = io.BytesIO()
+    np.savez(file, **{name: weight.numpy() for name, weight in expert.policy.state_dict().items()})
+    return file.getvalue(), _digest(file.getvalue())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def cached_experts(
@@ -103,19 +133,21 @@ def cached_experts(
 
 
 def load_expert(family: Family, record: Record, root: Path | str = EXPERTS) -> PPO:
-    """The model of a record that ``train_experts`` has just returned.
-
-    ``PPO.load`` unpickles: only the file that the record's own content names is read, in this user's cache.
+    """The expert of a record: built from the settings, with the weights that the cache has; nothing read is executed.
 
     Raises:
-        InputError: the file is missing.
+        InputError: they are not those that the record names.
     """
     folder = expert_folder(Path(root), family)
     job = Job("", record["parameters"], record["seed"], record["settings"], folder, family.name)
-    path = folder / f"{job.key}.zip"
-    if not path.is_file():
-        raise InputError(f"{path}: the model of a cached expert is missing; delete {path.with_suffix('.json')}")
-    return PPO.load(path, device="cpu")
+    expert = make_expert(family, job.parameters, job.settings, job.seed)
+    cast(VecEnv, expert.env).close()
+    try:
+        with np.load(io.BytesIO(job.stored(record) or b""), allow_pickle=False) as arrays:
+            expert.policy.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays})
+    except (EOFError, ValueError, TypeError, AttributeError, RuntimeError, BadZipFile):
+        raise InputError(f"{job.weights}: not this expert's weights; delete it, and they are learned anew") from None
+    return expert
 
 
 def as_trained(record: Record, family: Family) -> bool:
@@ -151,6 +183,14 @@ def _is_curve(value: Any) -> bool:
     )
 
 
+def _is_normaliser(value: Any, size: int) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and all(isinstance(value.get(name), list) and len(value[name]) == size for name in ("mean", "var"))
+        and all(map(_is_number, (*value["mean"], *value["var"], value.get("epsilon"), value.get("clip"))))
+    )
+
+
 def _read(path: Path, family: Family) -> Record | None:
     """The record in a file, or ``None`` where it is not one of the family's."""
     try:
@@ -172,5 +212,6 @@ def _read(path: Path, family: Family) -> Record | None:
         and _is_curve(record.setdefault("curve", []))  # an earlier version drew none
         and all(_is_number(record.get(name)) for name in ("mean", "random", "seed", "steps", "seconds"))
         and isinstance(record.get("settings"), dict)
+        and _is_normaliser(record.get("normaliser"), math.prod(family.observation_space.shape))
     )
     return record if whole else None

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import threading
 import time
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -28,7 +29,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from hyperrl.envs import Family, InputError
 from hyperrl.envs.fingerprint import fingerprint
 from hyperrl.envs.processes import uninterrupted
-from hyperrl.experts.cache import EXPERTS, Job, Record, checked_variants, expert_folder
+from hyperrl.experts.cache import EXPERTS, Job, Record, checked_variants, expert_folder, packed
 from hyperrl.experts.settings import EPISODES, expert_settings, greedy_returns, make_expert
 from hyperrl.families import resolve
 from hyperrl.play.actors import random_actions
@@ -52,16 +53,16 @@ def train_experts(
 ) -> list[Record]:
     """Train an expert for each variant that has none, in parallel processes, with a progress bar on stderr.
 
-    Each finished expert is two files, written atomically, the JSON last: ``root/<family>/<key>.zip``, the
-    model for ``PPO.load`` (which unpickles: load none but your own), and ``root/<family>/<key>.json``, the
-    record, the only one that is read here. Interrupting keeps the finished ones; calling again goes on with
-    the rest.
+    Each finished expert is two files, written atomically, the JSON last: ``root/<family>/<key>.npz``, the weights of
+    its policy, and ``root/<family>/<key>.json``, the record. Neither executes anything when it is read. Interrupting
+    keeps the finished ones; calling again goes on with the rest.
 
     A record is ``{"family", "parameters": {...}, "seed", "settings": {...}, "steps", "seconds" (of training),
     "returns": [10 greedy episodes], "mean", "random" (mean return of random actions on the variant),
     "curve": [[steps, mean of 10 greedy episodes]] from before training to its end,
     "fingerprint" (of the physics: an expert of a family that moves otherwise by now is trained anew),
-    "normaliser": {"mean": [O], "var": [O], "epsilon", "clip"} or null}``. Returns are undiscounted.
+    "normaliser": {"mean": [O], "var": [O], "epsilon", "clip"} or null, "weights" (SHA-256 of their file)}``. Returns
+    are undiscounted.
 
     Args:
         reference: the family, as ``hyperrl.families.resolve`` reads it; the processes resolve it anew.
@@ -89,6 +90,9 @@ def train_experts(
     jobs = [Job(reference, variant, seed, settings, folder, family.name) for variant in variants]
     missing = {job.key: job for job in jobs if job.cached(family) is None}
     if missing:
+        lost = sum(job.record(family) is not None for job in missing.values())
+        if lost:
+            warnings.warn(f"{folder}: {lost} experts without the weights of their records; trained anew", stacklevel=2)
         _train_all(list(missing.values()), min(workers, len(missing)))
     records = [job.cached(family) for job in jobs]
     assert all(record is not None for record in records)
@@ -175,6 +179,7 @@ def _train(job: Job) -> None:
     returns = watch.judge()
     actor = random_actions(family, variant=job.parameters)
     random = play(family, family.table([job.parameters]), actor, EPISODES).returns_TE
+    weights, digest = packed(expert)
     record = {
         "family": family.name,
         "parameters": job.parameters,
@@ -188,8 +193,9 @@ def _train(job: Job) -> None:
         "curve": watch.curve,
         "fingerprint": fingerprint(family, family.table([job.parameters])),
         "normaliser": scales,
+        "weights": digest,
     }
-    write_atomically(job.folder / f"{job.key}.zip", expert.save)
+    write_atomically(job.weights, lambda file: file.write_bytes(weights))
     write_json(job.folder / f"{job.key}.json", record)
 
 

@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
@@ -136,10 +137,12 @@ def make_expert(
         with warnings.catch_warnings():
             # rl-zoo's own settings for MountainCarContinuous have a batch larger than a rollout
             warnings.filterwarnings("ignore", "You have specified a mini-batch size", UserWarning)
-            return PPO(policy, env, policy_kwargs=policy_arguments, seed=seed, device="cpu", **arguments)
+            expert = PPO(policy, env, policy_kwargs=policy_arguments, seed=seed, device="cpu", **arguments)
     except (TypeError, ValueError, AssertionError) as error:
         line = " ".join(str(error).split())
         raise InputError(f"expert settings of family {family.name!r}: refused by PPO ({line}); mend them") from None
+    expert.set_logger(Logger(folder=None, output_formats=[]))  # its own makes a temporary folder that stays
+    return expert
 
 
 def greedy_returns(expert: PPO, family: Family, parameters: Mapping[str, float]) -> np.ndarray:

@@ -1,7 +1,12 @@
 """The matrix of experts on each other's variants."""
 
 import dataclasses
+import hashlib
+import io
 import json
+import pathlib
+import pickle
+import tempfile
 
 import numpy as np
 import pytest
@@ -10,7 +15,7 @@ from PIL import Image
 
 from hyperrl.envs import InputError, Parameter, registry
 from hyperrl.experts import pool
-from hyperrl.experts.cache import cached_experts
+from hyperrl.experts.cache import cached_experts, load_expert
 from hyperrl.experts.conflict import SERVES, Conflict, conflict, spread
 from hyperrl.reports.figures import conflict_matrix, in_words, letters, save
 
@@ -97,13 +102,60 @@ def test_a_second_call_trains_nothing_and_a_normaliser_is_used(tmp_path, monkeyp
     assert np.diagonal(first.returns_TT) == pytest.approx([record["mean"] for record in records])
 
 
-def test_a_missing_model_is_one_line(tmp_path):
-    found = conflict("cartpole", 2, tmp_path, overrides=TINY)
-    next((tmp_path / "cartpole").glob("*.zip")).unlink()
-    with pytest.raises(InputError, match=r"\.zip: the model of a cached expert is missing; delete .*\.json") as caught:
-        conflict("cartpole", 2, tmp_path, overrides=TINY)
-    assert "\n" not in str(caught.value)
-    assert found.steps == 256
+def test_weights_that_do_not_belong_to_a_record_are_learned_anew(tmp_path):
+    reference = plant(tmp_path / "plant.py", (-2, 2))
+    found = conflict(reference, 2, tmp_path, overrides=TINY)
+    first, second = sorted((tmp_path / "plant").glob("*.npz"))
+    whole = second.read_bytes()
+    damaged = bytearray(whole)
+    damaged[-200] ^= 1
+    for content in (None, first.read_bytes(), whole[:-1], bytes(damaged)):
+        second.unlink()
+        if content is not None:
+            second.write_bytes(content)
+        with pytest.warns(UserWarning, match=r"plant: 1 experts without the weights of their records; trained anew"):
+            again = conflict(reference, 2, tmp_path, overrides=TINY)
+        np.testing.assert_array_equal(found.returns_TT, again.returns_TT)
+        assert second.read_bytes() == whole
+
+
+class Touch:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.path,)
+
+
+def test_no_code_in_the_folder_of_experts_runs(tmp_path):
+    """Neither as an array of objects, nor as the pickle of an earlier version, whatever the record says."""
+    family = conflict(plant(tmp_path / "plant.py", (-2, 2)), 2, tmp_path, overrides=TINY).family
+    canary = tmp_path / "canary"
+    pickled = pickle.dumps(Touch(canary))
+    arrays = io.BytesIO()
+    np.savez(arrays, **{"action_net.bias": np.array([Touch(canary)], dtype=object)})
+    for content in (pickled, arrays.getvalue(), b"", b"\x93NUMPY"):
+        for path in (tmp_path / "plant").glob("*.npz"):
+            path.write_bytes(content)
+            path.with_suffix(".zip").write_bytes(pickled)
+            record = json.loads(path.with_suffix(".json").read_text())
+            record["weights"] = hashlib.sha256(content).hexdigest()
+            path.with_suffix(".json").write_text(json.dumps(record))
+            with pytest.raises(InputError, match=r"\.npz: not this expert's weights; delete it") as caught:
+                load_expert(family, record, tmp_path)
+            assert "\n" not in str(caught.value)
+    assert not canary.exists()
+    pickle.loads(pickled)
+    assert canary.exists()
+
+
+def test_experts_leave_nothing_in_the_folder_of_temporary_files(tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    conflict(plant(tmp_path / "plant.py", (-2, 2)), 2, tmp_path, overrides=TINY)
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_variants_are_spread_and_of_the_validation_split():

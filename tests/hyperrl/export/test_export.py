@@ -14,6 +14,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box
 from stable_baselines3 import PPO
+from stable_baselines3.common.logger import Logger
 
 import hyperrl
 from hyperrl.agents import ARMS
@@ -181,6 +182,7 @@ def test_learning_goes_on_from_the_same_policy_and_value(policy_of, tmp_path, na
         np.testing.assert_allclose(found.mean.numpy(), 4 * distribution.mean[0].numpy(), atol=1e-4)
         np.testing.assert_allclose(found.stddev.numpy(), 4 * distribution.stddev[0].numpy(), rtol=1e-5)
     before = {key: value.clone() for key, value in model.policy.state_dict().items()}
+    model.set_logger(Logger(folder=None, output_formats=[]))
     model.learn(256)
     assert model.num_timesteps == 256
     after = model.policy.state_dict()
