@@ -11,18 +11,20 @@ import inspect
 import json
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from hyperrl.envs import Family, InputError
 from hyperrl.experts.environment import VariantVecEnv, from_sb3
+from hyperrl.experts.zoo import literal
 from hyperrl.families import tuned
 from hyperrl.play.actors import Act
 from hyperrl.play.episodes import play
@@ -35,8 +37,29 @@ EPISODES = 10
 JUDGED_STARTS = "judged_starts"
 """Setting: whether an expert practises from the starts that it is judged from."""
 
-_POLICY_SETTINGS = ("log_std_init", "ortho_init", "net_arch", "activation_fn")
+POLICY = "MlpPolicy"
+"""The only policy: observations are vectors."""
 _SCHEDULED = ("learning_rate", "clip_range", "clip_range_vf")
+_WHOLE = ("total_timesteps", "n_envs", "n_steps", "batch_size", "n_epochs", "sde_sample_freq")
+_AROUND = ("env_wrapper", "vec_env_wrapper", "frame_stack", "callback", "monitor_kwargs")
+"""Settings of rl-baselines3-zoo's that act around PPO."""
+
+
+def _arguments(of: Callable[..., Any], *without: str) -> set[str]:
+    return set(inspect.signature(of).parameters).difference(without)
+
+
+_NORMALISERS = _arguments(VecNormalize, "venv", "norm_obs_keys")
+_POLICIES = _arguments(ActorCriticPolicy, "observation_space", "action_space", "lr_schedule", "use_sde").difference(
+    ("features_extractor_class", "features_extractor_kwargs", "optimizer_class")
+)
+_KNOWN = (
+    {"total_timesteps", "n_envs", JUDGED_STARTS, "normalize"}
+    | _POLICIES
+    | _arguments(PPO, "env", "seed", "device", "verbose", "tensorboard_log", "_init_setup_model").difference(
+        ("rollout_buffer_class", "rollout_buffer_kwargs")
+    )
+)
 
 
 def schedule(name: str, value: Any) -> Any:
@@ -65,23 +88,20 @@ def expert_settings(family: Family, overrides: Mapping[str, Any] | None = None) 
     ``log_std_init``, ``ortho_init``, ``net_arch`` and ``activation_fn`` (a name in ``torch.nn``) of the
     policy, and PPO's own. A family without settings gets Stable-Baselines3's and 100,000 steps.
 
+    What rl-baselines3-zoo's files write otherwise is read too: ``n_timesteps``, whole numbers as ``1e6``, and
+    ``policy_kwargs`` and ``normalize`` as texts of ``hyperrl.experts.zoo.literal``.
+
     Raises:
         InputError: a key is unknown, or a value is out of range or no JSON.
     """
-    settings = {"total_timesteps": DEFAULT_STEPS, "n_envs": 1, **tuned(family).expert, **(overrides or {})}
-    known = {
-        *inspect.signature(PPO).parameters,
-        "total_timesteps",
-        "n_envs",
-        JUDGED_STARTS,
-        "normalize",
-        *_POLICY_SETTINGS,
-    }
-    known -= {"env", "seed", "device", "verbose", "_init_setup_model"}
     where = f"expert setting of family {family.name!r}"
+    tables = [_plain(table, where) for table in (tuned(family).expert, overrides or {})]
+    settings = {"total_timesteps": DEFAULT_STEPS, "n_envs": 1, **tables[0], **tables[1]}
     for name in settings:
-        if name not in known:
-            raise InputError(f"{name}: unknown {where}; choose from {', '.join(sorted(known))}")
+        if name in _AROUND:
+            raise InputError(f"{name}: not supported as {where}; put what it does into the family, or leave it out")
+        if name not in _KNOWN:
+            raise InputError(f"{name}: unknown {where}; choose from {', '.join(sorted(_KNOWN))}")
     for name, most in (("total_timesteps", 10**12), ("n_envs", 10_000)):
         if not isinstance(settings[name], int) or not 1 <= settings[name] <= most:
             bound = f"a whole number of 1 or more, at most {most}"
@@ -90,13 +110,55 @@ def expert_settings(family: Family, overrides: Mapping[str, Any] | None = None) 
         raise InputError(f"{JUDGED_STARTS}={settings[JUDGED_STARTS]!r}: must be true or false; mend the {where}")
     for name in _SCHEDULED:
         schedule(name, settings.get(name))
+    if settings.get("policy", POLICY) != POLICY:
+        raise InputError(f"policy={settings['policy']!r}: must be {POLICY!r}; mend the {where}")
+    normalize = settings.get("normalize", False)
+    if not isinstance(normalize, bool) and not (isinstance(normalize, dict) and normalize.keys() <= _NORMALISERS):
+        bound = f"true, false, or a dictionary of {', '.join(sorted(_NORMALISERS))}"
+        raise InputError(f"normalize={normalize!r}: must be {bound}; mend the {where}")
     activation = settings.get("activation_fn", "Tanh")
     if not (isinstance(activation, str) and isinstance(getattr(torch.nn, activation, None), type)):
         raise InputError(f"activation_fn={activation!r}: must be the name of a class in torch.nn; write it as 'Tanh'")
+    return settings
+
+
+def _plain(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Settings as JSON can hold them, those of the policy among the others.
+
+    Raises:
+        InputError: a value is in no notation that is read.
+    """
+    settings = dict(table)
+    for name in ("policy_kwargs", "normalize"):
+        if isinstance(settings.get(name), str):
+            settings[name] = literal(name, settings[name])
     try:
-        return cast(dict[str, Any], json.loads(json.dumps(settings, allow_nan=False)))
-    except (TypeError, ValueError) as error:
+        settings = json.loads(json.dumps(settings, allow_nan=False, default=_name))
+    except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{where}: must be numbers, texts, lists and dictionaries ({error}); mend it") from None
+    policy = settings.pop("policy_kwargs", None) or {}
+    if not isinstance(policy, dict) or not policy.keys() <= _POLICIES:
+        raise InputError(
+            f"policy_kwargs={policy!r}: must be a dictionary of {', '.join(sorted(_POLICIES))}; mend the {where}"
+        )
+    settings = policy | settings
+    if "n_timesteps" in settings and "total_timesteps" not in settings:
+        settings["total_timesteps"] = settings.pop("n_timesteps")
+    for name in _WHOLE:
+        if isinstance(settings.get(name), float) and settings[name].is_integer():
+            settings[name] = int(settings[name])
+    match settings.get("net_arch"):
+        case [dict() as networks]:  # as Stable-Baselines3 wanted it before version 1.8
+            settings["net_arch"] = networks
+    return settings
+
+
+def _name(value: object) -> str:
+    """The name of a class of ``torch.nn``."""
+    name = getattr(value, "__name__", "")
+    if value is getattr(torch.nn, name, None):
+        return name
+    raise TypeError(f"not {value!r}")
 
 
 def make_expert(
@@ -124,16 +186,14 @@ def make_expert(
     arguments.pop("total_timesteps")
     copies, judged_starts = arguments.pop("n_envs"), arguments.pop(JUDGED_STARTS, False)
     env = env or VariantVecEnv(family, parameters, copies, seed, judged_starts)
-    policy_arguments = dict(arguments.pop("policy_kwargs", None) or {})
-    policy_arguments |= {name: arguments.pop(name) for name in _POLICY_SETTINGS if name in arguments}
+    policy_arguments = {name: arguments.pop(name) for name in _POLICIES if name in arguments}
     if "activation_fn" in policy_arguments:
         policy_arguments["activation_fn"] = getattr(torch.nn, policy_arguments["activation_fn"])
-    normalize = arguments.pop("normalize", False)
-    policy = arguments.pop("policy", "MlpPolicy")
+    normalize, policy = arguments.pop("normalize", False), arguments.pop("policy", POLICY)
     try:
         if normalize:
             shared = {"gamma": arguments["gamma"]} if "gamma" in arguments else {}
-            env = VecNormalize(env, **({} if normalize is True else normalize), **shared)
+            env = VecNormalize(env, **(({} if normalize is True else normalize) | shared))
         with warnings.catch_warnings():
             # rl-zoo's own settings for MountainCarContinuous have a batch larger than a rollout
             warnings.filterwarnings("ignore", "You have specified a mini-batch size", UserWarning)
