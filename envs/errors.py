@@ -1,6 +1,9 @@
-"""The error of a user's mistake."""
+"""The error of a user's mistake, and where other errors come from."""
 
-from typing import Any
+import sysconfig
+import traceback
+from types import FrameType
+from typing import Any, NamedTuple
 
 
 class InputError(ValueError):
@@ -33,3 +36,35 @@ def printable(what: str, value: Any, most: int) -> None:
 def one_line(error: BaseException) -> str:
     """Kind and message of an error, in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+class Origin(NamedTuple):
+    """The innermost frame that raised an error, the standard library and installed packages but this one left out."""
+
+    place: str
+    """``FILE:LINE, in FUNCTION``."""
+    ours: bool
+    """Whether the frame is of this package."""
+    last: bool
+    """Whether it called nothing but the standard library."""
+
+
+def origin(error: BaseException) -> Origin:
+    """Where an error was raised that has been caught in this package."""
+    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if not _pythons(frame)]
+    frame, line = [(frame, line) for frame, line in frames if _ours(frame) or not _installed(frame)][-1]
+    place = f"{frame.f_code.co_filename}:{line}, in {frame.f_code.co_name}"
+    return Origin(place, _ours(frame), frame is frames[-1][0])
+
+
+def _ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == "hyperrl"
+
+
+def _installed(frame: FrameType) -> bool:
+    return any(folder in frame.f_code.co_filename for folder in ("site-packages", "dist-packages"))
+
+
+def _pythons(frame: FrameType) -> bool:
+    places = (sysconfig.get_paths()["stdlib"], "<frozen ")
+    return frame.f_code.co_filename.startswith(places) and not _installed(frame)

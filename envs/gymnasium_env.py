@@ -22,7 +22,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from hyperrl.envs.actions import first, fitting
-from hyperrl.envs.errors import InputError, number, one_line
+from hyperrl.envs.errors import InputError, number, one_line, origin
 from hyperrl.envs.family import Family
 from hyperrl.envs.processes import uninterrupted
 from hyperrl.envs.single import SingleEnv
@@ -272,17 +272,9 @@ class GymnasiumFamily(Family):
             action = np.zeros(space.shape, space.dtype).clip(space.low, space.high)
         for parameter in self.parameters:
             for value in parameter.train:
-                try:
-                    env.context = {parameter.name: value}
-                    obs, _ = env.reset(seed=0)
-                    env.step(action.copy())
-                except InputError:
-                    raise
-                except Exception as error:
-                    raise InputError(
-                        f"family {self.name!r}: with {parameter.name}={value:g} its environment raised "
-                        f"{one_line(error)}"
-                    ) from error
+                env.context = {parameter.name: value}
+                obs, _ = env.reset(seed=0)
+                env.step(action.copy())
                 if np.shape(obs) != self.observation_space.shape:
                     raise InputError(
                         f"family {self.name!r}: observation of shape {np.shape(obs)} must be of observation_space's "
@@ -349,7 +341,9 @@ class Context(SingleEnv, gymnasium.Wrapper):
             self.env = self._build()
             self.env.unwrapped.spec = spec  # which gymnasium.make may have set
             self._settle()
-        obs, info = super().reset(seed=seed, options={**self.family.reset_options, **(options or {})} or None)
+        options = {**self.family.reset_options, **(options or {})} or None
+        with self._named("reset", "mend it, or give the options that it needs as `reset_options`"):
+            obs, info = super().reset(seed=seed, options=options)
         self._apply()
         return np.array(obs), info
 
@@ -357,9 +351,25 @@ class Context(SingleEnv, gymnasium.Wrapper):
         """Take one action."""
         if self.resting:
             return self._nothing, 0.0, False, False, {}
-        obs, reward, terminated, truncated, info = self.env.step(action)
+        with self._named("step", "mend it"):
+            obs, reward, terminated, truncated, info = self.env.step(action)
         # a copy, because an environment may overwrite what it has returned, and copies of it may share an array
         return np.array(obs), reward, terminated, self._pass() or truncated, info
+
+    @contextlib.contextmanager
+    def _named(self, method: str, remedy: str) -> Iterator[None]:
+        """Name the family, the variant and the place in an error of the environment's own."""
+        try:
+            yield
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:
+            where = origin(error)
+            variant = " ".join(f"{name}={value:g}" for name, value in self._context.items())
+            raise InputError(
+                f"family {self.family.name!r} at {variant}: {method} of its environment raised {one_line(error)}"
+                f"{'' if where.ours else f' ({where.place})'}; {remedy}"
+            ) from error
 
     def _arguments(self) -> dict[str, float]:
         apply = self.family.apply.items()
@@ -374,15 +384,8 @@ class Context(SingleEnv, gymnasium.Wrapper):
         fields = {name: how for name, how in self._live.items() if isinstance(how, ModelField)}
         self._nominal = {name: how.read(self.env.unwrapped) for name, how in fields.items()}
         if self._live or self.family.derive:
-            try:
+            with self._named("reset", "mend it, or give the options that it needs as `reset_options`"):
                 super().reset(options=dict(self.family.reset_options) or None)
-            except InputError:
-                raise
-            except Exception as error:
-                raise InputError(
-                    f"family {self.family.name!r}: reset of its environment raised {one_line(error)}; mend it, or give "
-                    "the options that it needs as `reset_options`"
-                ) from error
             self._apply()
 
     def _apply(self) -> None:

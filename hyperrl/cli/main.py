@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-import sysconfig
-import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from types import FrameType
 
 from hyperrl import __version__
 from hyperrl.cli import adapt, evaluate, experts, export, families, play, train
 from hyperrl.cli.console import EXIT_INTERRUPTED, EXIT_MISTAKE, Parser, one_printable_line
+from hyperrl.envs.errors import origin
 from hyperrl.streams import Stream, occupy
 
 GROUPS = (families, train, evaluate, adapt, experts, play, export)
@@ -72,31 +70,14 @@ def _in_words(error: Exception) -> str | None:
     what = f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError) or "can't allocate memory" in what or "out of memory" in what:
         return f"memory is full ({what}); choose fewer variants, copies or episodes, or narrower hidden layers"
-    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if not _pythons(frame)]
-    frame, line = [(frame, line) for frame, line in frames if _ours(frame) or not _installed(frame)][-1]
-    place = f"{frame.f_code.co_filename}:{line}, in {frame.f_code.co_name}"
-    if not _ours(frame):
-        return f"{place}: {what}; mend it there"
+    where = origin(error)
+    if not where.ours:
+        return f"{where.place}: {what}; mend it there"
     if isinstance(error, OSError) and error.strerror:
-        if error.filename is not None and frame is frames[-1][0]:
+        if error.filename is not None and where.last:
             return f"{error.filename}: {error.strerror}; name another file or folder"
-        return f"{what}, at {place}; make room, or mend what it names"
+        return f"{what}, at {where.place}; make room, or mend what it names"
     return None
-
-
-def _ours(frame: FrameType) -> bool:
-    """Whether the frame is of this package."""
-    return str(frame.f_globals.get("__name__")).partition(".")[0] == "hyperrl"
-
-
-def _installed(frame: FrameType) -> bool:
-    return any(folder in frame.f_code.co_filename for folder in ("site-packages", "dist-packages"))
-
-
-def _pythons(frame: FrameType) -> bool:
-    """Whether the frame is of the standard library."""
-    places = (sysconfig.get_paths()["stdlib"], "<frozen ")
-    return frame.f_code.co_filename.startswith(places) and not _installed(frame)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -27,7 +27,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from hyperrl.envs import Family, InputError
-from hyperrl.envs.fingerprint import fingerprint
+from hyperrl.envs.errors import one_line, origin
+from hyperrl.envs.fingerprint import fingerprint, same_physics
 from hyperrl.envs.processes import uninterrupted
 from hyperrl.experts.cache import EXPERTS, Job, Record, checked_variants, expert_folder, packed
 from hyperrl.experts.settings import EPISODES, expert_settings, greedy_returns, make_expert
@@ -87,15 +88,30 @@ def train_experts(
         raise InputError(f"variants={len(variants)}: at most {MOST_EXPERTS} experts a call; ask for fewer")
     folder = expert_folder(Path(root), family)
     require_writable(folder)
+    again = (fingerprint(family, family.table(variants[:1])) for _ in range(2))
+    if not same_physics(*again):
+        raise InputError(
+            f"family {family.name!r}: moves differently under equal variants, seeds and actions, so that an expert is "
+            "not known again; draw all randomness from the seed of reset"
+        )
     jobs = [Job(reference, variant, seed, settings, folder, family.name) for variant in variants]
     missing = {job.key: job for job in jobs if job.cached(family) is None}
     if missing:
         lost = sum(job.record(family) is not None for job in missing.values())
         if lost:
             warnings.warn(f"{folder}: {lost} experts without the weights of their records; trained anew", stacklevel=2)
-        _train_all(list(missing.values()), min(workers, len(missing)))
+        try:
+            _train_all(list(missing.values()), min(workers, len(missing)))
+        except BrokenProcessPool:
+            done = sum(job.cached(family) is not None for job in missing.values())
+            if done < len(missing):
+                raise InputError(
+                    f"workers={workers}: a process died with {done} of {len(missing)} experts done; call again to go "
+                    "on, with fewer workers if memory ran out, and from a script under `if __name__ == '__main__':`"
+                ) from None
     records = [job.cached(family) for job in jobs]
-    assert all(record is not None for record in records)
+    if None in records:
+        raise InputError(f"{folder}: experts that were just trained are not there; call again, or name another folder")
     return cast(list[Record], records)
 
 
@@ -114,11 +130,11 @@ def checked_workers(workers: int | None, seed: int) -> int:
 
 
 class _Watch(BaseCallback):
-    """Draws the learning curve, and adds every rollout's steps to the counter that the processes share."""
+    """Draws the learning curve, and counts steps where the main process sees them."""
 
-    def __init__(self, job: Job, family: Family) -> None:
+    def __init__(self, job: Job, family: Family, number: int) -> None:
         super().__init__()
-        self.job, self.family, self.counted, self.seconds = job, family, 0, 0.0
+        self.job, self.family, self.number, self.seconds = job, family, number, 0.0
         self.curve: list[list[float]] = []
 
     def _on_step(self) -> bool:
@@ -129,10 +145,8 @@ class _Watch(BaseCallback):
             self.judge()
 
     def _on_rollout_end(self) -> None:
-        if _counter is not None:
-            with _counter.get_lock():
-                _counter.value += self.num_timesteps - self.counted
-        self.counted = self.num_timesteps
+        if _steps is not None:
+            _steps[self.number] = self.num_timesteps
 
     def judge(self) -> np.ndarray:
         """Play greedily and remember steps and mean; the time that it takes is none of training."""
@@ -143,12 +157,13 @@ class _Watch(BaseCallback):
         return returns
 
 
-_counter: Any = None
+_steps: Any = None
+"""Steps of each expert, in memory that all processes share: no lock, which a process that is killed would keep."""
 
 
-def _start_worker(counter: Any) -> None:
-    global _counter
-    _counter = counter
+def _start_worker(steps: Any) -> None:
+    global _steps
+    _steps = steps
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
 
@@ -160,12 +175,30 @@ def _start_worker(counter: Any) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _train(job: Job) -> None:
-    """Train, judge and store one expert."""
-    family = resolve(job.reference)
+def _train(job: Job, number: int = 0) -> None:
+    """Train, judge and store one expert.
+
+    Raises:
+        InputError: the settings are refused, or the family's own code raised an error.
+    """
+    try:
+        _train_and_store(job, resolve(job.reference), number)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # whose frames, and often itself, cannot be sent to another process
+        where = origin(error)
+        if where.ours:
+            raise
+        variant = " ".join(f"{name}={value:g}" for name, value in job.parameters.items())
+        raise InputError(
+            f"family {job.family_name!r} at {variant}: {one_line(error)} ({where.place}); mend it there"
+        ) from None
+
+
+def _train_and_store(job: Job, family: Family, number: int) -> None:
     expert = make_expert(family, job.parameters, job.settings, job.seed)
     began = time.perf_counter()
-    watch = _Watch(job, family)
+    watch = _Watch(job, family, number)
     expert.learn(job.settings["total_timesteps"], callback=watch)
     seconds = time.perf_counter() - began - watch.seconds
     normaliser = expert.get_vec_normalize_env()
@@ -201,7 +234,7 @@ def _train(job: Job) -> None:
 
 def _train_all(jobs: list[Job], workers: int) -> None:
     context = multiprocessing.get_context("spawn")
-    counter = context.Value("q", 0)
+    steps = context.RawArray("q", len(jobs))
     columns = (
         TextColumn("experts"),
         MofNCompleteColumn(),
@@ -211,11 +244,11 @@ def _train_all(jobs: list[Job], workers: int) -> None:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (counter,))
-    left, done = set[Future[None]](), 0
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (steps,))
+    left = set[Future[None]]()
     try:
         with uninterrupted():
-            left = {pool.submit(_train, job) for job in jobs}
+            left = {pool.submit(_train, job, number) for number, job in enumerate(jobs)}
         with Progress(*columns, console=console(), speed_estimate_period=120) as bar:
             task = bar.add_task("experts", total=len(jobs), steps=0)
             each = jobs[0].settings["total_timesteps"]
@@ -223,15 +256,9 @@ def _train_all(jobs: list[Job], workers: int) -> None:
                 finished, left = wait(left, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in finished:
                     future.result()
-                    done += 1
-                steps = counter.value
-                bar.update(task, completed=min(steps / each, len(jobs)), steps=steps)
+                taken = sum(steps)
+                bar.update(task, completed=min(taken / each, len(jobs)), steps=taken)
             bar.update(task, completed=len(jobs))
-    except BrokenProcessPool:
-        raise InputError(
-            f"workers={workers}: a process died with {done} of {len(jobs)} experts done; call again to go "
-            "on, with fewer workers if memory ran out, and from a script under `if __name__ == '__main__':`"
-        ) from None
     finally:
         if left:
             for process in list((pool._processes or {}).values()):

@@ -277,7 +277,7 @@ def test_train_once_then_from_the_cache(tmp_path, monkeypatch):
 
     path.write_text(path.read_text()[:-40])
     assert cached(CARTPOLE, table, tmp_path, seed=2) == [None]
-    with pytest.raises(AssertionError):  # nothing is trained by the stand-in
+    with pytest.raises(InputError, match="just trained are not there"):  # nothing is trained by the stand-in
         train_experts("cartpole", table, tmp_path, seed=2, overrides=TINY)
     assert [job.key for job in trained] == [path.stem]
 

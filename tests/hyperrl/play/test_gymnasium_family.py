@@ -262,7 +262,9 @@ def test_options_of_every_reset_are_declared_and_those_that_are_missing_are_name
             self.goal = options["goal"]
             return super().reset(seed=seed)
 
-    with pytest.raises(InputError, match=r"'counted': reset of .* raised TypeError: .*give .* as `reset_options`$"):
+    with pytest.raises(
+        InputError, match=r"'counted' at gain=1: reset of .* raised TypeError: .*give .* as `reset_options`$"
+    ):
         counted(Goal)[1].check()
     _, family = counted(Goal, reset_options={"goal": 3.0})
     family.check()

@@ -1,0 +1,137 @@
+"""Processes that train experts, killed or failing: one line, nothing lost, no orphans."""
+
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from hyperrl.envs import InputError
+from hyperrl.experts import pool
+from hyperrl.experts.pool import train_experts
+
+PLANT = """
+import os
+import time
+from pathlib import Path
+import torch
+from gymnasium.spaces import Box
+from hyperrl.envs import Parameter, PhysicsFamily
+
+class Refused(Exception):
+    def __init__(self, what, why):
+        super().__init__(f"{what}: {why}")
+
+def trouble(gain):
+    TROUBLE
+
+def step(state, action, p):
+    if state.shape[1] == 4:  # copies of training; all else has 1 or 10
+        trouble(p["gain"].item())
+    after = (state + 0.5 * p["gain"].unsqueeze(-1) * action.clamp(-1, 1)).clamp(-2, 2)
+    return after, 1 - after.squeeze(-1).abs(), torch.zeros_like(state[..., 0], dtype=torch.bool)
+
+family = PhysicsFamily(
+    name="plant", parameters=(Parameter("gain", "1/s", 1.0, (0.5, 2), (0.25, 4)),), observation_space=Box(-2, 2, (1,)),
+    action_space=Box(-1, 1, (1,)), max_episode_steps=8, draws=1, start=lambda draws, p: 4 * draws - 2, step=step,
+    fixed={"interpolation": [[0.75], [1.25]]}, EXPERT
+)
+Path(__file__).with_name(f"{os.getpid()}.pid").touch()
+"""
+EXPERT = 'expert={"total_timesteps": 64, "n_envs": 4, "n_steps": 8, "batch_size": 32, "n_epochs": 1},'
+SLOW = """
+    if gain > 1 and Path("slow").exists():
+        Path("busy").write_text(str(os.getpid()))
+        Path("busy").rename("killed")
+        time.sleep(60)
+"""
+WORDS = ["experts", "plant.py", "--variants", "2", "--workers", "2", "--experts", "experts"]
+
+
+def plant(folder, trouble, expert=EXPERT):
+    path = folder / "plant.py"
+    path.write_text(PLANT.replace("TROUBLE", trouble).replace("EXPERT", expert))
+    return str(path)
+
+
+def started(folder, *words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "hyperrl", *words],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_killed_worker_is_one_line_and_calling_again_goes_on(tmp_path, monkeypatch):
+    """Of two experts one is done, and the other one's process is killed."""
+    plant(tmp_path, SLOW)
+    (tmp_path / "slow").touch()
+    process, records = started(tmp_path, *WORDS), tmp_path / "experts" / "plant"
+    while not (tmp_path / "killed").exists() or not list(records.glob("*.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    (first,) = records.glob("*.json")
+    began, done = time.monotonic(), first.stat().st_mtime_ns
+    os.kill(int((tmp_path / "killed").read_text()), signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    assert time.monotonic() - began < 10
+    assert (process.returncode, out) == (2, "")
+    lines = [line for line in err.splitlines() if line.startswith("hyperrl: ")]
+    assert [line[:60] for line in lines] == ["hyperrl: workers=2: a process died with 1 of 2 experts done;"]
+    assert "Traceback" not in err
+    pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    assert len(pids) == 3
+    assert not any(map(alive, pids))
+
+    trained = []
+    monkeypatch.setattr(pool, "_train_all", lambda jobs, workers: trained.extend(map(pool._train, jobs)))
+    (tmp_path / "slow").unlink()
+    train_experts(str(tmp_path / "plant.py"), np.array([[0.75], [1.25]]), tmp_path / "experts")
+    assert len(trained) == 1
+    assert first.stat().st_mtime_ns == done
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    monkeypatch.setattr(pool, "_train_all", lambda jobs, workers: [pool._train(job) for job in jobs])
+
+
+def test_an_environment_that_raises_is_one_line(tmp_path, in_this_process):
+    """Also an exception that cannot be unpickled, which would break the pool."""
+    reference = plant(tmp_path, "if gain > 1: raise Refused('gain', 'too\\nlarge')")
+    told = r"family 'plant' at gain=1\.25: Refused: gain: too large \(.*plant\.py:\d+, in trouble\); mend it there"
+    with pytest.raises(InputError) as caught:
+        train_experts(reference, np.array([[0.75], [1.25]]), tmp_path)
+    assert re.fullmatch(told, str(pickle.loads(pickle.dumps(caught.value))))
+    assert len(list((tmp_path / "plant").glob("*.json"))) == 1
+
+
+def test_a_fault_of_this_package_is_no_familys(tmp_path, in_this_process, monkeypatch):
+    monkeypatch.setattr(pool, "random_actions", None)
+    with pytest.raises(TypeError):
+        train_experts(plant(tmp_path, "pass"), np.array([[1.0]]), tmp_path)
+
+
+def test_a_family_that_does_not_repeat_itself_has_no_experts(tmp_path, in_this_process):
+    reference = plant(tmp_path, "pass")
+    (tmp_path / "plant.py").write_text(
+        (tmp_path / "plant.py").read_text().replace("4 * draws - 2", "4 * torch.rand(draws.shape) - 2")
+    )
+    with pytest.raises(InputError, match="family 'plant': moves differently under equal variants, seeds and actions"):
+        train_experts(reference, np.array([[1.0]]), tmp_path)
