@@ -24,6 +24,7 @@ from torch import Tensor
 from hyperrl.envs.actions import first, fitting
 from hyperrl.envs.errors import InputError, number, one_line, origin
 from hyperrl.envs.family import Family
+from hyperrl.envs.journal import Journal
 from hyperrl.envs.processes import uninterrupted
 from hyperrl.envs.single import SingleEnv
 from hyperrl.envs.vector import VariantVectorEnv
@@ -410,8 +411,8 @@ class Context(SingleEnv, gymnasium.Wrapper):
 class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
     """Variants of a ``GymnasiumFamily``, stepped on the host; tensors come from and go to the device.
 
-    The state of another library's simulator cannot be read: ``state_dict`` holds the variants and the generator of
-    seeds and drift, and ``load_state_dict`` starts every copy anew. Resuming is therefore not exact bit for bit.
+    The state of another library's simulator cannot be read: ``state_dict`` holds the seed of each running episode and
+    the actions since, and ``load_state_dict`` plays them again. That is exact where an environment repeats itself.
     """
 
     def __init__(
@@ -446,6 +447,7 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
         with uninterrupted():
             self.env = {"sync": SyncVectorEnv, "async": AsyncVectorEnv}[family.vectorization](makers, **settings)
         self._once, self._resting_N = False, np.zeros(self.num_envs, dtype=bool)
+        self._journal, self._obs = Journal(self.num_envs), torch.empty(0)
 
     def _contexts(self) -> list[dict[str, float]]:
         """The context of every copy."""
@@ -470,8 +472,14 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
         return torch.tensor(array, dtype=torch.bool if array.dtype == bool else self.dtype, device=self.device)
 
     def _restart(self, mask_N: np.ndarray) -> Tensor:
-        """Start the copies of the mask (T * E,) anew and observe all."""
-        return self._tensor(self.env.reset(options={"reset_mask": mask_N})[0])
+        """Start the next episode of the copies in the mask (T * E,) and observe all."""
+        self._journal.begin_next(mask_N)
+        self._obs = self._tensor(self._start(mask_N))
+        return self._obs
+
+    def _start(self, mask_N: np.ndarray) -> np.ndarray:
+        """Reset the copies of the mask (T * E,) by the seeds of their episodes; observations of all."""
+        return self.env.reset(seed=self._journal.seeds(mask_N), options={"reset_mask": mask_N.copy()})[0]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Start every copy anew and return observations (T * E, O).
@@ -491,14 +499,18 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
             seeds = (np.random.SeedSequence(first).generate_state(self.copies) >> 1).tolist() * self.num_variants
         else:
             seeds = self._draw(self.num_envs)
-        return self._tensor(self.env.reset(seed=seeds)[0]), {}
+        self._journal.begin(seeds)
+        self._obs = self._tensor(self._start(np.ones(self.num_envs, dtype=bool)))
+        return self._obs, {}
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Take actions (T * E,) or (T * E, A); return observations, rewards, both ends and infos."""
         # a copy, which an environment may overwrite
         given_N = fitting(self.single_action_space, actions.cpu().numpy())
+        self._journal.add(given_N, self.variants_TP.cpu().numpy().copy() if self.family.drift else np.empty(0))
         obs, reward_N, terminated_N, truncated_N, _ = self.env.step(given_N)
-        final_obs = self._tensor(obs)
+        self._journal.count(reward_N, ~self._resting_N)
+        self._obs = final_obs = self._tensor(obs)
         self._drift(self._generator)
         done_N = terminated_N | truncated_N
         if self._once:
@@ -527,21 +539,85 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
         self.variants_TP.copy_(variants_TP)
         self._set_contexts()
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """The variants, the starts of the drift, and the generator."""
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on, and the last observations (T * E, O)."""
         return {
             "variants_TP": self.variants_TP.clone(),
             "drift_start_TP": self._drift_start_TP.clone(),
+            "drift_step_T": self._drift_step_T.clone(),
             "generator": self._generator.get_state(),
+            "once": self._once,
+            "resting_N": torch.tensor(self._resting_N),
+            "journal": self._journal.state_dict(),
+            "obs_NO": self._obs,
         }
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> Tensor:
-        """Start every copy of ``state_dict``'s variants anew; return the observations (T * E, O)."""
+    def load_state_dict(self, state: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Play the running episodes of ``state_dict`` again.
+
+        Returns:
+            The observations (T * E, O), and which copies (T * E,) begin another episode, because the environment does
+            not repeat itself: their observations, rewards or ends were others than before. A warning says so.
+
+        Raises:
+            InputError: the environment raised an error meanwhile.
+        """
         self._generator.set_state(state["generator"].cpu())
+        self._once = state["once"]
+        self._journal.load_state_dict(state["journal"])
+        try:
+            differs_N = self._repeat(state["variants_TP"], state["resting_N"].numpy())
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"family {self.family.name!r}: its environment raised {one_line(error)} when the episodes of the run "
+                "were played again; mend it"
+            ) from error
         self._drift_start_TP.copy_(state["drift_start_TP"])
-        self.variants_TP.copy_(state["variants_TP"])
-        self._set_contexts()
-        return self.reset()[0]
+        self._drift_step_T.copy_(state["drift_step_T"])
+        differs_N |= (self._obs != state["obs_NO"].to(self.device)).any(1).cpu().numpy()
+        if differs_N.any():
+            warnings.warn(
+                f"family {self.family.name!r}: its environment does not repeat itself: the same seeds and actions led "
+                "elsewhere; the run goes on with new episodes, and not as if it had never stopped",
+                stacklevel=2,
+            )
+            self._rest(self._resting_N & ~differs_N)
+            self._restart(differs_N)
+        return self._obs, torch.as_tensor(differs_N, device=self.device)
+
+    def _repeat(self, variants_TP: Tensor, resting_N: np.ndarray) -> np.ndarray:
+        """Play the episodes of the journal again; which copies (T * E,) got other rewards, or an end.
+
+        Args:
+            variants_TP: the variants (T, P) at last.
+            resting_N: the copies (T * E,) that rested at last.
+        """
+        journal, steps = self._journal, list(self._journal.steps)
+        return_N, differs_N = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
+        self._rest(np.ones(self.num_envs, dtype=bool))
+        obs = self.env.reset()[0]
+        if not self.family.drift:
+            self.change(variants_TP)
+        # episodes of different lengths begin at different steps, so that all come to their ends together
+        for step in range(len(steps) + 1):
+            if self.family.drift:
+                self.change(torch.as_tensor(steps[step][1]) if step < len(steps) else variants_TP)
+            begins_N = (journal.length_N == len(steps) - step) & ~resting_N
+            if begins_N.any():
+                self._rest(self._resting_N & ~begins_N)
+                obs = self._start(begins_N)
+            if step < len(steps):
+                obs, reward_N, terminated_N, truncated_N, _ = self.env.step(steps[step][0].copy())
+                return_N += reward_N
+                ended_N = terminated_N | truncated_N
+                if ended_N.any():
+                    differs_N |= ended_N
+                    self._rest(self._resting_N | ended_N)
+                    self._start(ended_N)
+        self._obs = self._tensor(obs)
+        return differs_N | (return_N != journal.return_N)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close every copy."""

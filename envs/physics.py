@@ -286,15 +286,16 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
             "drift_step_T": self._drift_step_T.clone(),
         }
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> Tensor:
-        """Restore a ``state_dict``; return the observations (T * E, O)."""
+    def load_state_dict(self, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Restore a ``state_dict``; the observations (T * E, O), and that no copy (T * E,) had to begin anew."""
         self.variants_TP.copy_(state["variants_TP"])
         self._state_TEX.copy_(state["state_TEX"])
         self._elapsed_TE.copy_(state["elapsed_TE"])
         self._drift_start_TP.copy_(state["drift_start_TP"])
         self._drift_step_T.copy_(state["drift_step_T"])
         self._generator.set_state(state["generator"].cpu())
-        return self._observe(self._state_TEX.clone())
+        anew_N = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        return self._observe(self._state_TEX.clone()), anew_N
 
 
 class VariantEnv(SingleEnv):

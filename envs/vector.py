@@ -102,6 +102,6 @@ class VariantVectorEnv(VectorEnv[Tensor, Tensor, Tensor], Generic[AnyStepped]):
         """Everything that the next step depends on, as tensors and plain values."""
         raise NotImplementedError
 
-    def load_state_dict(self, state: dict[str, Any]) -> Tensor:
-        """Restore a ``state_dict``; return the observations (T * E, O)."""
+    def load_state_dict(self, state: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Restore a ``state_dict``; the observations (T * E, O), and which copies (T * E,) had to begin anew."""
         raise NotImplementedError

@@ -181,6 +181,8 @@ def train(
         run: folder to write; ``runs/<family>-<agent>-<seed>`` by default.
         device: cpu, cuda or auto, the default.
         resume: go on with the run in the folder, bit for bit as if it had never stopped; start it where there is none.
+            Where a Gymnasium environment does not repeat itself from seeds and actions, new episodes begin, with a
+            warning.
         quiet: no progress bar.
         encoder: train it too, once the agent is finished, on the family's variants as the best agent plays them. That
             takes further environment steps, see ``hyperrl.adaptation.inference.effort``, which count for nothing else.

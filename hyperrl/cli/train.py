@@ -17,7 +17,12 @@ def add(commands: Commands) -> None:
     command = commands.add_parser("train", help="train an agent on a family")
     command.add_argument("family", metavar="FAMILY", help="registered name, module:attribute, or path to a .py file")
     command.add_argument("--run", type=path_of, help="folder to write (default: runs/FAMILY-AGENT-SEED)")
-    command.add_argument("--resume", action="store_true", help="continue the run in the folder")
+    command.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the run in the folder, bit for bit as if it had never stopped; where a Gymnasium environment "
+        "does not repeat itself from seeds and actions, a line says so and new episodes begin",
+    )
     _add_settings(command)
     command.set_defaults(command=_train)
 

@@ -219,9 +219,9 @@ class AgentActor(Actor):
         self.decision = self.decision._replace(next_state_TEH=next_state_TEH)
         self.state_TEH = self.agent.restart(next_state_TEH, done_TE)
 
-    def restart(self, replaced_T: Tensor) -> None:
-        """Begin the state of replaced variants (T,) anew."""
-        self.state_TEH = self.agent.restart(self.state_TEH, replaced_T.unsqueeze(1).expand(self.state_TEH.shape[:2]))
+    def restart(self, mask_TE: Tensor) -> None:
+        """Begin the state of the copies in the mask (T, E) anew."""
+        self.state_TEH = self.agent.restart(self.state_TEH, mask_TE)
 
     @torch.no_grad()
     def values(self, obs_NO: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ def restore(path: Path, trainer: Trainer, progressed: Progressed) -> None:
     """Go on from a checkpoint.
 
     Raises:
-        InputError: it cannot be read, or belongs to other settings.
+        InputError: it cannot be read, belongs to other settings, or the environment fails to play its episodes again.
     """
     state = checkpoint.load_run(path)
     try:
@@ -59,6 +59,8 @@ def restore(path: Path, trainer: Trainer, progressed: Progressed) -> None:
         best = state["best"]
         progressed.score, progressed.step, progressed.agent = best["score"], best["step"], best["agent"]
         progressed.curves = state["curves"]
+    except InputError:
+        raise
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError):
         raise InputError(f"{path}: belongs to other settings than config.json; restore either") from None
 

@@ -132,10 +132,13 @@ class Trainer:
         if self.iteration == 0 or not replaced_T.any():
             return
         self.obs = self.env.replace(self.sampler.draw(self.config.variants, self.iteration), replaced_T)
-        replaced = torch.as_tensor(replaced_T, device=self.device)
-        self.actor.restart(replaced)
+        self._begin_anew(torch.as_tensor(replaced_T, device=self.device).unsqueeze(1).expand_as(self.discounted_TE))
+
+    def _begin_anew(self, mask_TE: Tensor) -> None:
+        """Forget the episodes so far of the copies in the mask (T, E)."""
+        self.actor.restart(mask_TE)
         for running_TE in (self.discounted_TE, self.episode_return_TE, self.episode_length_TE):
-            running_TE.mul_(~replaced.unsqueeze(1))
+            running_TE.mul_(~mask_TE)
 
     def context(self) -> Tensor:
         """Contexts (T, C) of the variants that are trained on now."""
@@ -279,19 +282,20 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state_dict``'s answer, bit for bit."""
+        """Go on from ``state_dict``'s answer: bit for bit, but for episodes that the environment does not repeat."""
         self.iteration = state["iteration"]
         self.agent.load_state_dict(state["agent"])
         self.optimiser.load_state_dict(state["optimiser"])
         for group in self.optimiser.param_groups:
             group["lr"] = group["lr"].to(self.device)  # load_state_dict leaves it where the file was mapped
-        self.obs = self.env.load_state_dict(state["env"])
+        self.obs, anew_N = self.env.load_state_dict(state["env"])
         self.sampler.load_state_dict(state["sampler"])
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name].cpu())
         self.actor.state_TEH = state["state_TEH"].to(self.device)
         for name in ("caution", "discounted_TE", "episode_return_TE", "episode_length_TE"):
             getattr(self, name).copy_(state[name])
+        self._begin_anew(anew_N.view_as(self.discounted_TE))
 
 
 def cautious(caution: Tensor, kl: Tensor, target_kl: float, largest: float = 1.0) -> Tensor:

@@ -31,10 +31,12 @@ from hyperrl.envs import (
     VariantVectorEnv,
     registry,
 )
+from hyperrl.envs.drift import Walk
 from hyperrl.envs.gymnasium_env import GymnasiumVectorEnv
 from hyperrl.envs.splits import SPLITS
 from hyperrl.play import episodes
 from hyperrl.play.actors import Act
+from hyperrl.seeds import next_seed
 
 LANDER, WALKER = registry.get("lunar_lander"), registry.get("bipedal_walker")
 WINDY, THROTTLED = registry.get("lunar_lander_wind"), registry.get("lunar_lander_continuous")
@@ -139,7 +141,7 @@ def assert_steps_like(vector, plain, family, steps, rng, seed=5, dtype=np.float3
     assert info == {}
     want = np.stack([env.reset(seed=seeds[row % vector.copies])[0] for row, env in enumerate(plain)])
     np.testing.assert_array_equal(obs, want.astype(dtype))
-    ends = 0
+    ends, episodes = 0, [0] * len(plain)
     for _ in range(steps):
         action = random_actions(family, (len(plain),), rng)
         obs, reward, terminated, truncated, info = vector.step(torch.as_tensor(action))
@@ -151,7 +153,8 @@ def assert_steps_like(vector, plain, family, steps, rng, seed=5, dtype=np.float3
             assert info["_final_obs"][row] == (want_terminated or want_truncated)
             if want_terminated or want_truncated:
                 ends += 1
-                want_obs, _ = env.reset()
+                episodes[row] += 1
+                want_obs, _ = env.reset(seed=next_seed(seeds[row % vector.copies], episodes[row]))
             np.testing.assert_array_equal(obs[row], want_obs.astype(dtype))
     return ends
 
@@ -322,17 +325,153 @@ def test_change_acts_from_the_next_step_and_arguments_from_the_next_start():
     assert not torch.equal(after[-1], before[-1])
 
 
-def test_resuming_starts_every_copy_of_the_same_variants_anew(tmp_path):
-    env = LANDER.vector(LANDER.variants("train", 3), 2, seed=1)
+class Held(CartPoleEnv):
+    """Pushes on in the direction of the last push for a few steps that its own generator draws."""
+
+    def reset(self, *, seed=None, options=None):
+        answer = super().reset(seed=seed, options=options)
+        self.left = 0
+        return answer
+
+    def step(self, action):
+        if not self.left:
+            self.held, self.left = action, int(self.np_random.integers(1, 4))
+        self.left -= 1
+        return super().step(self.held)
+
+
+REPEATING = {
+    "lander": LANDER,
+    "wind": dataclasses.replace(WINDY, max_episode_steps=70),
+    "throttled": THROTTLED,
+    "arguments": argument_lander(),
+    "drift": dataclasses.replace(LANDER, drift={"gravity": Walk(0.1)}, max_episode_steps=45),
+    "walker": dataclasses.replace(WALKER, max_episode_steps=50),
+    "mujoco": dataclasses.replace(inverted_pendulum(), max_episode_steps=30),
+    "own draws": cartpole(make=Held, max_episode_steps=40),
+    "async": cartpole(make=Held, max_episode_steps=25, vectorization="async"),
+}
+
+
+@pytest.mark.parametrize("name", REPEATING)
+def test_state_dict_continues_bit_identically(name, tmp_path):
+    """Over ends, replacements, and variants that drift; twice."""
+    family = REPEATING[name]
+    rng = np.random.default_rng(0)
+    env = family.vector(family.variants("train", 3), 2, seed=1)
     env.reset()
-    env.replace(LANDER.variants("validation", 3), np.array([True, False, False]))
-    torch.save(env.state_dict(), tmp_path / "env.pt")
-    resumed = LANDER.vector(LANDER.variants("interpolation", 3), 2, seed=7)
-    obs = resumed.load_state_dict(torch.load(tmp_path / "env.pt", weights_only=True))
+    before = play(env, torch.as_tensor(random_actions(family, (100, 6), rng)))
+    assert (before[2] | before[3]).any(), "episodes ended"
+    env.replace(family.variants("validation", 3), np.array([True, False, False]))
+    for more in (0, 23):
+        play(env, torch.as_tensor(random_actions(family, (more, 6), rng))) if more else None
+        torch.save(env.state_dict(), tmp_path / "env.pt")
+        resumed = family.vector(family.variants("interpolation", 3), 2, seed=7)
+        resumed.reset()
+        play(resumed, torch.as_tensor(random_actions(family, (5, 6), rng)))
+        obs, anew_N = resumed.load_state_dict(torch.load(tmp_path / "env.pt", weights_only=True))
+        assert not anew_N.any()
+        kept = np.array([False, False, True])
+        actions = torch.as_tensor(random_actions(family, (90, 6), rng))
+        streams = []
+        for one in (env, resumed):
+            stream = [one._obs, one.replace(family.variants("extrapolation", 3), kept), *play(one, actions)]
+            streams.append([*stream, one.variants_TP, one.reset()[0], *play(one, actions[:3])])
+        assert torch.equal(obs, streams[0][0])
+        assert_same(*streams)
+        resumed.close()
+    env.close()
+
+
+def test_copies_at_rest_go_on_resting():
+    family = cartpole(max_episode_steps=15)
+    env, resumed = (family.vector(family.variants("train", 3), 2, seed=seed) for seed in (1, 2))
+    env.reset(options={"once": True})
+    actions = torch.as_tensor(np.random.default_rng(0).integers(2, size=(30, 6)))
+    play(env, actions[:13])
+    assert 0 < env._resting_N.sum() < 6
+    obs, anew_N = resumed.load_state_dict(env.state_dict())
+    assert not anew_N.any()
+    assert (obs[env._resting_N] == 0).all()
+    assert_same(play(env, actions), play(resumed, actions))
+
+
+class Forgetful(CartPoleEnv):
+    """Whose start, motion, reward or end depends on what no seed decides."""
+
+    kind = ""
+    clock = 0
+
+    def reset(self, *, seed=None, options=None):
+        Forgetful.clock += 1
+        _, info = super().reset(seed=seed, options=options)
+        if self.kind == "start":
+            self.state = np.full(4, 1e-3 * Forgetful.clock)
+        self.ends = 3 if Forgetful.clock > 42 else 99
+        return np.array(self.state, dtype=np.float32), info
+
+    def step(self, action):
+        Forgetful.clock += 1
+        self.ends -= 1
+        if self.kind == "motion":
+            self.gravity = 9.0 + Forgetful.clock % 11
+        if self.kind == "error" and Forgetful.clock > 400:
+            raise RuntimeError("no more")
+        obs, reward, terminated, truncated, info = super().step(action)
+        if self.kind == "reward":
+            reward = float(Forgetful.clock)
+        return obs, reward, terminated or (self.kind == "end" and not self.ends), truncated, info
+
+
+@pytest.mark.parametrize("kind", ["start", "motion", "reward", "end"])
+def test_what_does_not_repeat_itself_goes_on_with_new_episodes_and_says_so(kind):
+    family = cartpole(make=type("Odd", (Forgetful,), {"kind": kind}), max_episode_steps=25)
+    env, resumed = (family.vector(family.variants("train", 3), 2, seed=seed) for seed in (1, 2))
+    Forgetful.clock = 0
+    env.reset()
+    play(env, torch.ones(6, 6, dtype=torch.int64))
+    assert Forgetful.clock == 42
+    state = env.state_dict()
+    said = r"^family 'cart': its environment does not repeat itself: the same seeds and actions led elsewhere; .*$"
+    with pytest.warns(UserWarning, match=said) as warned:
+        obs, anew_N = resumed.load_state_dict(state)
+    assert len(warned) == 1
+    assert "\n" not in str(warned[0].message)
+    assert anew_N.any()
+    assert torch.equal(obs[~anew_N], state["obs_NO"][~anew_N])
+    new = resumed._journal
+    assert (new.length_N[anew_N] == 0).all()
+    assert (new.episode_N - env._journal.episode_N).tolist() == anew_N.int().tolist()
     assert torch.equal(resumed.variants_TP, env.variants_TP)
-    actions = torch.zeros(40, 6, dtype=torch.int64)
-    assert_same([obs, *play(resumed, actions)], [env.reset()[0], *play(env, actions)])
-    assert env.env.get_attr("context") == resumed.env.get_attr("context")
+    play(resumed, torch.ones(30, 6, dtype=torch.int64))
+
+
+def test_an_error_while_episodes_are_repeated_names_the_environment():
+    family = cartpole(make=type("Odd", (Forgetful,), {"kind": "error"}), max_episode_steps=25)
+    env = family.vector(family.variants("train", 3), 2, seed=1)
+    Forgetful.clock = 0
+    env.reset()
+    play(env, torch.ones(6, 6, dtype=torch.int64))
+    state, Forgetful.clock = env.state_dict(), 395
+    said = "^family 'cart': its environment raised RuntimeError: no more when the episodes .* again; mend it$"
+    with pytest.raises(InputError, match=said):
+        env.load_state_dict(state)
+
+
+def test_a_copys_episodes_do_not_depend_on_the_others():
+    family = cartpole(max_episode_steps=20)
+    actions = torch.as_tensor(np.random.default_rng(0).integers(2, size=(60, 4)))
+    actions[:, 2] = actions[:, 0]
+    table = family.table([{}, {}])
+    env, other = family.vector(table, 2), family.vector(family.table([{}, {"masscart": 3.0}]), 2)
+    both = []
+    for one in (env, other):
+        one.reset(seed=3, options={"paired": True})
+        both.append(play(one, actions))
+    assert_same([part[:, 0] for part in both[0]], [part[:, 2] for part in both[0]])
+    assert_same([part[:, :2] for part in both[0]], [part[:, :2] for part in both[1]])
+    ended = (both[0][2] | both[0][3])[:, 0].nonzero().flatten()
+    assert len(torch.unique(both[0][0][ended, 0], dim=0)) == len(ended) > 2, "no start comes twice"
 
 
 # a context for each copy, through other people's vector environments

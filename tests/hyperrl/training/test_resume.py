@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ import torch
 import hyperrl
 from hyperrl.api import train
 from hyperrl.config import Config
-from hyperrl.envs import InputError, registry
+from hyperrl.envs import Attribute, GymnasiumFamily, InputError, Parameter, Walk, registry
 from hyperrl.storage import checkpoint
+from hyperrl.training.held_out import HeldOut, Progressed
 from hyperrl.training.trainer import Trainer
 
 SETTINGS = {
@@ -46,20 +48,44 @@ def equal(a, b):
     return a == b
 
 
-@pytest.mark.parametrize("family", ["cartpole", "pendulum"])
-@pytest.mark.parametrize("agent", ["hyper", "concat"])
-def test_trainer_goes_on_from_its_state_bit_for_bit(family, agent, tmp_path):
-    config = Config(**SETTINGS | {"family": family, "agent": agent})
-    straight = Trainer(registry.get(family), config)
+CART = GymnasiumFamily(
+    name="cart",
+    make="CartPole-v1",
+    parameters=(Parameter("length", "m", 0.5, (0.25, 1), (0.1, 2), "(0, 10]"),),
+    apply={"length": Attribute("length")},
+)
+FAMILIES = {
+    **{name: registry.get(name) for name in ("cartpole", "pendulum", "half_cheetah", "swimmer", "cartpole_drift")},
+    "gymnasium": CART,
+    "processes": replace(CART, vectorization="async", max_episode_steps=30),
+    **{name: replace(registry.get(name), max_episode_steps=20) for name in ("lunar_lander", "bipedal_walker")},
+    "drifting gymnasium": replace(CART, drift={"length": Walk(0.02)}),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "agent"), [*((name, "hyper") for name in FAMILIES), ("cartpole", "concat"), ("gymnasium", "concat")]
+)
+def test_trainer_goes_on_from_its_state_bit_for_bit(name, agent, tmp_path):
+    """Held-out play included."""
+    family = FAMILIES[name]
+    config = Config(**SETTINGS | {"family": family.name, "agent": agent})
+    straight, progressed = Trainer(family, config), Progressed()
     for _ in range(3):
         straight.iterate()
     checkpoint.save(tmp_path / "checkpoint.pt", straight.state_dict())
-    resumed = Trainer(registry.get(family), config)
+    resumed, again = Trainer(family, config), Progressed()
     resumed.load_state_dict(checkpoint.load(tmp_path / "checkpoint.pt"))
     for _ in range(4):
         # nan where no episode ended
         assert str(straight.iterate()) == str(resumed.iterate())
     assert equal(straight.state_dict(), resumed.state_dict())
+    if name in ("processes", "lunar_lander"):
+        held_out = HeldOut(family)
+        assert held_out.play(straight, progressed) == held_out.play(resumed, again)
+        assert equal(progressed.agent, again.agent)
+    straight.close()
+    resumed.close()
 
 
 def test_killed_at_any_moment_and_resumed_ends_with_the_same_weights(tmp_path):
