@@ -565,15 +565,7 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
         self._generator.set_state(state["generator"].cpu())
         self._once = state["once"]
         self._journal.load_state_dict(state["journal"])
-        try:
-            differs_N = self._repeat(state["variants_TP"], state["resting_N"].numpy())
-        except InputError:
-            raise
-        except Exception as error:
-            raise InputError(
-                f"family {self.family.name!r}: its environment raised {one_line(error)} when the episodes of the run "
-                "were played again; mend it"
-            ) from error
+        differs_N = self._repeat(state["variants_TP"], state["resting_N"].numpy())
         self._drift_start_TP.copy_(state["drift_start_TP"])
         self._drift_step_T.copy_(state["drift_step_T"])
         differs_N |= (self._obs != state["obs_NO"].to(self.device)).any(1).cpu().numpy()

@@ -453,7 +453,7 @@ def test_an_error_while_episodes_are_repeated_names_the_environment():
     env.reset()
     play(env, torch.ones(6, 6, dtype=torch.int64))
     state, Forgetful.clock = env.state_dict(), 395
-    said = "^family 'cart': its environment raised RuntimeError: no more when the episodes .* again; mend it$"
+    said = r"^family 'cart' at masscart=\S+: step of its environment raised RuntimeError: no more .*; mend it$"
     with pytest.raises(InputError, match=said):
         env.load_state_dict(state)
 
