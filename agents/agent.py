@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
+from hyperrl.agents.distributions import Distribution
 from hyperrl.agents.normaliser import Normaliser
 from hyperrl.agents.spec import AgentSpec
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from hyperrl.agents.agent import Agent
+from hyperrl.agents.distributions import Distribution
 from hyperrl.agents.networks import action_distribution, grouped_mlp
 from hyperrl.agents.normaliser import Normaliser
 from hyperrl.agents.spec import AgentSpec, layer_shapes, split_layers
@@ -80,4 +80,4 @@ class TargetNetworks(OrdinaryAgent):
         x_TNO = self.normaliser(obs_TNO)
         output = grouped_mlp(policy, x_TNO, self.spec.activation)
         value_TN = grouped_mlp(value, x_TNO, self.spec.activation).squeeze(2) * self.normaliser.value_scale
-        return action_distribution(self.spec, output, log_std), value_TN, state_TNH
+        return action_distribution(output, log_std), value_TN, state_TNH

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
+from hyperrl.agents.distributions import Distribution
 from hyperrl.agents.networks import action_distribution, shared_mlp
 from hyperrl.agents.spec import AgentSpec, policy_layers, value_layers
 from hyperrl.agents.target import OrdinaryAgent, TargetNetworks
@@ -32,7 +32,7 @@ class ConcatAgent(OrdinaryAgent):
         log_std = None if self.spec.discrete else policy.pop()
         output = shared_mlp(policy, x, self.spec.activation)
         value_TN = shared_mlp(list(self.value), x, self.spec.activation).squeeze(2) * self.normaliser.value_scale
-        return action_distribution(self.spec, output, log_std), value_TN, state_TNH
+        return action_distribution(output, log_std), value_TN, state_TNH
 
     @torch.no_grad()
     def scale_values(self, factor: Tensor) -> None:

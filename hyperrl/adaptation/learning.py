@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from operator import methodcaller
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,7 +19,6 @@ from hyperrl.agents.losses.advantages import gae
 from hyperrl.agents.losses.inner import InnerLoss, InnerStep
 from hyperrl.agents.losses.objective import Batch
 from hyperrl.agents.losses.ppo import ppo_loss
-from hyperrl.agents.networks import sample
 from hyperrl.agents.target import OrdinaryAgent
 from hyperrl.config import Config
 from hyperrl.envs import Family
@@ -119,7 +118,7 @@ class Practice:
         seed = self.next_seed() if trial is None else trial
         env = self.family.vector(variants_NP, 1 if each else episodes, self.device, seed=seed)
         obs, _ = env.reset(seed=seed, options={"paired": trial is not None, "judged": True, "once": True})
-        pick = partial(sample, generator=self.generator) if trial is None else greedy
+        pick = methodcaller("sample", self.generator) if trial is None else greedy
         actor = AgentActor(self.target, self.family, pick, weights.flatten(0, -2))
         actor.begin(env)
         rollout = Rollout.empty(self.target, env, self.family.max_episode_steps)

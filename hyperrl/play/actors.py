@@ -9,9 +9,9 @@ import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from hyperrl.agents import Agent
+from hyperrl.agents.distributions import Distribution
 from hyperrl.envs import Family, VariantVectorEnv
 from hyperrl.envs.actions import bounded, first, whole
 from hyperrl.seeds import torch_generator

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from hyperrl.agents.hypernetwork import weight_statistics
 from hyperrl.agents.losses.advantages import gae
 from hyperrl.agents.losses.objective import Batch, Objective
 from hyperrl.agents.losses.ppo import PPO
-from hyperrl.agents.networks import sample
 from hyperrl.config import Config
 from hyperrl.envs import Family, InputError
 from hyperrl.play.actors import AgentActor
@@ -89,7 +89,7 @@ class Trainer:
         self.generators = {
             name: torch_generator(name, config.seed, device=self.device) for name in ("actions", "minibatches")
         }
-        self.actor = AgentActor(self.agent, family, partial(sample, generator=self.generators["actions"]))
+        self.actor = AgentActor(self.agent, family, methodcaller("sample", self.generators["actions"]))
         self.actor.begin(self.env)
         self.rollout = Rollout.empty(self.agent, self.env, config.rollout)
         # a tensor, so that the learning rate changes without a copy to the host or a new graph

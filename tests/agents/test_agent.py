@@ -50,7 +50,7 @@ class CountingAgent(Agent):
         logits = torch.cat([logits[..., :1] + state_TNH[..., :1], logits[..., 1:]], 2)
         value_TN = self.value(torch.cat([x, state_TNH], 2)).squeeze(2) * self.normaliser.value_scale
         steps = torch.tensor([1.0, 0.0], device=obs_TNO.device)
-        return action_distribution(self.spec, logits, None), value_TN, state_TNH + steps
+        return action_distribution(logits, None), value_TN, state_TNH + steps
 
     def remember(self, state_TNH, action, reward_TN):
         return torch.stack([state_TNH[..., 0], state_TNH[..., 1] + reward_TN], 2)
