@@ -402,7 +402,7 @@ class Believing(Actor):
 
     def act(self, obs_NO: Tensor) -> Tensor:
         """The most probable actions under the weights generated from the posterior."""
-        distribution, _, self._state_B1H = self._agent(self._weights_BD, obs_NO.unsqueeze(1), self._state_B1H)
+        distribution, self._state_B1H = self._agent.decide(self._weights_BD, obs_NO.unsqueeze(1), self._state_B1H)
         self._drawn_B1 = greedy(distribution)
         return self._to_env(self._drawn_B1).squeeze(1)
 

@@ -333,7 +333,7 @@ class Descent:
         obs_TNO, action_TN = _by_variant(rollout.obs_STEO), _by_variant(rollout.action_STE)
         weights_TW, state_TNH = self._weights_now(), _by_variant(rollout.state_STEH)
         distribution, value_TN, _ = target(weights_TW, obs_TNO, state_TNH)
-        _, next_value_TN, _ = target(weights_TW, _by_variant(rollout.next_obs_STEO), state_TNH)
+        next_value_TN = target.values(weights_TW, _by_variant(rollout.next_obs_STEO), state_TNH)
         value_STE, next_value_STE = _by_step(value_TN, rollout), _by_step(next_value_TN, rollout)
         ends = (rollout.terminated_STE, rollout.done_STE)
         advantage_STE = gae(rollout.reward_STE, value_STE, next_value_STE, *ends, config.gamma, config.gae_lambda)

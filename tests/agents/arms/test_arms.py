@@ -100,6 +100,11 @@ class TestEveryArm:
         assert distribution.mode.shape == action.shape
         assert distribution.log_prob(action).shape == (T, N)
         assert distribution.entropy().shape == (T, N)
+        decided, decided_TNH = agent.decide(weights_TD, obs_TNO, state_TNH)
+        assert torch.equal(decided.mode, distribution.mode)
+        assert torch.equal(decided.log_prob(action), distribution.log_prob(action))
+        assert torch.equal(decided_TNH, after_TNH)
+        assert torch.equal(agent.values(weights_TD, obs_TNO, state_TNH), value_TN)
         assert {x.device.type for x in (weights_TD, value_TN, action, after_TNH)} == {device}
 
     @on_every_device
