@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
+from hyperrl.agents.distributions import Distribution
 from hyperrl.agents.normaliser import Normaliser
 from hyperrl.agents.spec import AgentSpec
 
@@ -32,6 +32,16 @@ class Agent(nn.Module):
     def forward(self, weights_TD: Tensor, obs_TNO: Tensor, state_TNH: Tensor) -> tuple[Distribution, Tensor, Tensor]:
         """Distribution over actions (T, N) or (T, N, A), values (T, N) in units of return, and the next state."""
         raise NotImplementedError
+
+    def decide(self, weights_TD: Tensor, obs_TNO: Tensor, state_TNH: Tensor) -> tuple[Distribution, Tensor]:
+        """What ``forward`` answers, without the values: acting needs none."""
+        distribution, _, state_TNH = self(weights_TD, obs_TNO, state_TNH)
+        return distribution, state_TNH
+
+    def values(self, weights_TD: Tensor, obs_TNO: Tensor, state_TNH: Tensor) -> Tensor:
+        """The values (T, N) alone."""
+        value_TN: Tensor = self(weights_TD, obs_TNO, state_TNH)[1]
+        return value_TN
 
     def scale_values(self, factor: Tensor) -> None:
         """Multiply the outputs of the value networks, before ``Normaliser.value_scale``, by a scalar, in place.

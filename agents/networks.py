@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, Independent, Normal
 
-from hyperrl.agents.spec import ACTIVATIONS, AgentSpec
+from hyperrl.agents.distributions import Categorical, Distribution, Gaussian
+from hyperrl.agents.spec import ACTIVATIONS
 
 
 def grouped_mlp(layers: Sequence[Tensor], x_TNI: Tensor, activation: str) -> Tensor:
@@ -39,22 +39,8 @@ def shared_mlp(layers: Sequence[Tensor], x: Tensor, activation: str) -> Tensor:
     return x
 
 
-def action_distribution(spec: AgentSpec, output_TNA: Tensor, log_std_T1A: Tensor | None) -> Distribution:
-    """Distribution over actions: (T, N) discrete from logits, or (T, N, A) Gaussian from means."""
+def action_distribution(output_TNA: Tensor, log_std_T1A: Tensor | None) -> Distribution:
+    """Distribution over actions: discrete from a policy's outputs, or Gaussian around them."""
     if log_std_T1A is None:
-        return Categorical(logits=output_TNA, validate_args=False)
-    std = log_std_T1A.exp().expand_as(output_TNA)
-    return Independent(Normal(output_TNA, std, validate_args=False), 1, validate_args=False)
-
-
-def sample(distribution: Distribution, generator: torch.Generator) -> Tensor:
-    """Draw actions, (T, N) or (T, N, A), from an explicit generator.
-
-    Same distributions as ``torch.multinomial`` and ``torch.normal``, without their checks: these read a tensor on the
-    host, which a CUDA graph cannot capture.
-    """
-    if isinstance(distribution, Categorical):
-        probs = distribution.probs
-        return (probs / torch.empty_like(probs).exponential_(generator=generator)).argmax(-1)
-    mean, std = distribution.mean, distribution.stddev
-    return mean + std * torch.empty_like(mean).normal_(generator=generator)
+        return Categorical(output_TNA.log_softmax(-1))
+    return Gaussian(output_TNA, log_std_T1A)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from hyperrl.agents.agent import Agent
+from hyperrl.agents.distributions import Distribution
 from hyperrl.agents.networks import action_distribution, grouped_mlp
 from hyperrl.agents.normaliser import Normaliser
 from hyperrl.agents.spec import AgentSpec, layer_shapes, split_layers
@@ -26,6 +26,11 @@ class OrdinaryAgent(Agent):
     def whole(self, weights_TD: Tensor) -> Tensor:
         """Weights (T, W) of an ordinary policy and value network for each variant."""
         raise NotImplementedError
+
+    def forward(self, weights_TD: Tensor, obs_TNO: Tensor, state_TNH: Tensor) -> tuple[Distribution, Tensor, Tensor]:
+        """Distribution over actions, values (T, N) in units of return, and the unchanged state."""
+        distribution, state_TNH = self.decide(weights_TD, obs_TNO, state_TNH)
+        return distribution, self.values(weights_TD, obs_TNO, state_TNH), state_TNH
 
 
 class Layers(NamedTuple):
@@ -73,11 +78,15 @@ class TargetNetworks(OrdinaryAgent):
         """Layers (T, *shape) as weights (T, W): the inverse of ``split``."""
         return torch.cat([layer.flatten(1) for layer in (*policy, *value)], dim=1)
 
-    def forward(self, weights_TD: Tensor, obs_TNO: Tensor, state_TNH: Tensor) -> tuple[Distribution, Tensor, Tensor]:
-        """Distribution over actions, values (T, N) in units of return, and the unchanged state."""
-        policy, value = self.split(weights_TD)
+    def decide(self, weights_TD: Tensor, obs_TNO: Tensor, state_TNH: Tensor) -> tuple[Distribution, Tensor]:
+        """Distribution over actions, and the unchanged state."""
+        policy = self.split(weights_TD).policy
         log_std = None if self.spec.discrete else policy.pop().unsqueeze(1)
-        x_TNO = self.normaliser(obs_TNO)
-        output = grouped_mlp(policy, x_TNO, self.spec.activation)
-        value_TN = grouped_mlp(value, x_TNO, self.spec.activation).squeeze(2) * self.normaliser.value_scale
-        return action_distribution(self.spec, output, log_std), value_TN, state_TNH
+        output = grouped_mlp(policy, self.normaliser(obs_TNO), self.spec.activation)
+        return action_distribution(output, log_std), state_TNH
+
+    def values(self, weights_TD: Tensor, obs_TNO: Tensor, state_TNH: Tensor) -> Tensor:
+        """Values (T, N) in units of return."""
+        value = self.split(weights_TD).value
+        output = grouped_mlp(value, self.normaliser(obs_TNO), self.spec.activation)
+        return output.squeeze(2) * self.normaliser.value_scale

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
+from hyperrl.agents.distributions import Distribution
 from hyperrl.agents.networks import action_distribution, shared_mlp
 from hyperrl.agents.spec import AgentSpec, policy_layers, value_layers
 from hyperrl.agents.target import OrdinaryAgent, TargetNetworks
@@ -24,15 +24,21 @@ class ConcatAgent(OrdinaryAgent):
         """Weights (T, C)."""
         return context_TC
 
-    def forward(self, weights_TD: Tensor, obs_TNO: Tensor, state_TNH: Tensor) -> tuple[Distribution, Tensor, Tensor]:
-        """Distribution over actions, values (T, N) in units of return, and the unchanged state."""
-        context_TND = weights_TD.unsqueeze(1).expand(-1, obs_TNO.shape[1], -1)
-        x = torch.cat([self.normaliser(obs_TNO), context_TND], dim=2)
+    def decide(self, weights_TD: Tensor, obs_TNO: Tensor, state_TNH: Tensor) -> tuple[Distribution, Tensor]:
+        """Distribution over actions, and the unchanged state."""
         policy = list(self.policy)
         log_std = None if self.spec.discrete else policy.pop()
-        output = shared_mlp(policy, x, self.spec.activation)
-        value_TN = shared_mlp(list(self.value), x, self.spec.activation).squeeze(2) * self.normaliser.value_scale
-        return action_distribution(self.spec, output, log_std), value_TN, state_TNH
+        output = shared_mlp(policy, self._inputs(weights_TD, obs_TNO), self.spec.activation)
+        return action_distribution(output, log_std), state_TNH
+
+    def values(self, weights_TD: Tensor, obs_TNO: Tensor, state_TNH: Tensor) -> Tensor:
+        """Values (T, N) in units of return."""
+        output = shared_mlp(list(self.value), self._inputs(weights_TD, obs_TNO), self.spec.activation)
+        return output.squeeze(2) * self.normaliser.value_scale
+
+    def _inputs(self, context_TC: Tensor, obs_TNO: Tensor) -> Tensor:
+        context_TNC = context_TC.unsqueeze(1).expand(-1, obs_TNO.shape[1], -1)
+        return torch.cat([self.normaliser(obs_TNO), context_TNC], dim=2)
 
     @torch.no_grad()
     def scale_values(self, factor: Tensor) -> None:

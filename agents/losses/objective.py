@@ -7,7 +7,8 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+
+from hyperrl.agents.distributions import Distribution
 
 
 class Batch(NamedTuple):

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
+from hyperrl.agents.distributions import Distribution
 from hyperrl.agents.hypernetwork import weight_statistics
 from hyperrl.agents.losses.objective import Batch, Terms
 

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable
-from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from hyperrl.agents import Agent
 from hyperrl.agents.encoder import Coordinate, Posterior, Rows, TransitionEncoder
-from hyperrl.agents.networks import sample
 from hyperrl.envs import Family, InputError, Parameter, VariantVectorEnv
 from hyperrl.envs.actions import first
 from hyperrl.play.actors import Actor, AgentActor, Pick, Transition, greedy, half_ranges, to_env_units
@@ -166,7 +165,7 @@ def gather(
     rounds, variants = -(-rounds * variants // size), size
     env = family.in_process().vector(family.sample(variants, rng), COPIES, device, seed=seed_of("encoder starts", seed))
     obs, _ = env.reset()
-    actor = Swapped(agent, family, partial(sample, generator=generator), generator)
+    actor = Swapped(agent, family, methodcaller("sample", generator), generator)
     rounds_played, coordinates = [], []
     for round_ in range(rounds):
         if round_:
@@ -403,7 +402,7 @@ class Believing(Actor):
 
     def act(self, obs_NO: Tensor) -> Tensor:
         """The most probable actions under the weights generated from the posterior."""
-        distribution, _, self._state_B1H = self._agent(self._weights_BD, obs_NO.unsqueeze(1), self._state_B1H)
+        distribution, self._state_B1H = self._agent.decide(self._weights_BD, obs_NO.unsqueeze(1), self._state_B1H)
         self._drawn_B1 = greedy(distribution)
         return self._to_env(self._drawn_B1).squeeze(1)
 

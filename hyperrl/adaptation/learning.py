@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from operator import methodcaller
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,7 +19,6 @@ from hyperrl.agents.losses.advantages import gae
 from hyperrl.agents.losses.inner import InnerLoss, InnerStep
 from hyperrl.agents.losses.objective import Batch
 from hyperrl.agents.losses.ppo import ppo_loss
-from hyperrl.agents.networks import sample
 from hyperrl.agents.target import OrdinaryAgent
 from hyperrl.config import Config
 from hyperrl.envs import Family
@@ -119,7 +118,7 @@ class Practice:
         seed = self.next_seed() if trial is None else trial
         env = self.family.vector(variants_NP, 1 if each else episodes, self.device, seed=seed)
         obs, _ = env.reset(seed=seed, options={"paired": trial is not None, "judged": True, "once": True})
-        pick = partial(sample, generator=self.generator) if trial is None else greedy
+        pick = methodcaller("sample", self.generator) if trial is None else greedy
         actor = AgentActor(self.target, self.family, pick, weights.flatten(0, -2))
         actor.begin(env)
         rollout = Rollout.empty(self.target, env, self.family.max_episode_steps)
@@ -334,7 +333,7 @@ class Descent:
         obs_TNO, action_TN = _by_variant(rollout.obs_STEO), _by_variant(rollout.action_STE)
         weights_TW, state_TNH = self._weights_now(), _by_variant(rollout.state_STEH)
         distribution, value_TN, _ = target(weights_TW, obs_TNO, state_TNH)
-        _, next_value_TN, _ = target(weights_TW, _by_variant(rollout.next_obs_STEO), state_TNH)
+        next_value_TN = target.values(weights_TW, _by_variant(rollout.next_obs_STEO), state_TNH)
         value_STE, next_value_STE = _by_step(value_TN, rollout), _by_step(next_value_TN, rollout)
         ends = (rollout.terminated_STE, rollout.done_STE)
         advantage_STE = gae(rollout.reward_STE, value_STE, next_value_STE, *ends, config.gamma, config.gae_lambda)

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from gymnasium.spaces import Box
-from torch.distributions import Categorical
 
+from hyperrl.agents.distributions import Categorical
 from hyperrl.envs import Family, InputError
 from hyperrl.envs.actions import first
 from hyperrl.export import onnx, program, sb3

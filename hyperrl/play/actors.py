@@ -9,9 +9,9 @@ import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from hyperrl.agents import Agent
+from hyperrl.agents.distributions import Distribution
 from hyperrl.envs import Family, VariantVectorEnv
 from hyperrl.envs.actions import bounded, first, whole
 from hyperrl.seeds import torch_generator
@@ -147,7 +147,6 @@ class Decision(NamedTuple):
     """An agent's decision on observations, T variants x E copies."""
 
     distribution: Distribution
-    value_TE: Tensor
     action_TE: Tensor
     """(T, E) or (T, E, A), as the policy drew it."""
     state_TEH: Tensor
@@ -204,9 +203,9 @@ class AgentActor(Actor):
         if self._env.family.drift:
             self.generate(self._env.variants_TP)
         obs_TEO = obs_NO.view(*self.state_TEH.shape[:2], -1)
-        distribution, value_TE, state_TEH = self.agent(self.weights_TD, obs_TEO, self.state_TEH)
+        distribution, state_TEH = self.agent.decide(self.weights_TD, obs_TEO, self.state_TEH)
         action_TE = self._pick(distribution)
-        self.decision = Decision(distribution, value_TE, action_TE, self.state_TEH, state_TEH)
+        self.decision = Decision(distribution, action_TE, self.state_TEH, state_TEH)
         return self._to_env(action_TE).flatten(0, 1)
 
     @torch.no_grad()
@@ -227,7 +226,7 @@ class AgentActor(Actor):
     def values(self, obs_NO: Tensor) -> Tensor:
         """What the value networks predict for first observations (N, O): (T, E), in units of return."""
         obs_TEO = obs_NO.view(len(self.weights_TD), -1, obs_NO.shape[-1])
-        return self.agent(self.weights_TD, obs_TEO, self.agent.begin(*obs_TEO.shape[:2]))[1]
+        return self.agent.values(self.weights_TD, obs_TEO, self.agent.begin(*obs_TEO.shape[:2]))
 
 
 def random_actions(family: Family, seed: int = 0, variant: Mapping[str, float] | None = None) -> Actor:

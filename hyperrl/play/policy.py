@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from hyperrl.agents import Agent
-from hyperrl.agents.networks import sample
 from hyperrl.envs import Family
 from hyperrl.envs.actions import fitting
 from hyperrl.play.actors import to_env_units
@@ -82,8 +81,9 @@ class VariantPolicy:
         if obs.shape[-1:] != shape or obs.ndim > 2:
             raise ValueError(f"observation of shape {tuple(obs.shape)}: must be {shape} or (N, {shape[0]})")
         obs_1NO = obs.view(1, -1, shape[0])
-        distribution, _, after_1NH = self.agent(self.weights_1D, obs_1NO, self._state(state, episode_start, obs_1NO))
-        drawn = distribution.mode if deterministic else sample(distribution, self._generator)
+        before_1NH = self._state(state, episode_start, obs_1NO)
+        distribution, after_1NH = self.agent.decide(self.weights_1D, obs_1NO, before_1NH)
+        drawn = distribution.mode if deterministic else distribution.sample(self._generator)
         action = fitting(self._space, self._to_env(drawn)[0].cpu().numpy())
         after = after_1NH[0].cpu().numpy() if self.agent.state_size else state
         return (action if obs.ndim == 2 else action[0]), after

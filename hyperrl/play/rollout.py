@@ -34,7 +34,6 @@ class Rollout(NamedTuple):
     action_STE: Tensor
     """(S, T, E), or (S, T, E, A), as the policy drew them."""
     log_prob_STE: Tensor
-    value_STE: Tensor
     reward_STE: Tensor
     terminated_STE: Tensor
     done_STE: Tensor
@@ -66,7 +65,6 @@ class Rollout(NamedTuple):
             state_STEH=numbers(agent.state_size),
             action_STE=action,
             log_prob_STE=numbers(),
-            value_STE=numbers(),
             reward_STE=numbers(),
             terminated_STE=flags(),
             done_STE=flags(),
@@ -82,7 +80,6 @@ class Rollout(NamedTuple):
         self.state_STEH[step] = decision.state_TEH
         self.action_STE[step] = decision.action_TE
         self.log_prob_STE[step] = decision.distribution.log_prob(decision.action_TE)
-        self.value_STE[step] = decision.value_TE
         self.reward_STE[step] = transition.reward_N.view(shape)
         self.terminated_STE[step] = transition.terminated_N.view(shape)
         self.done_STE[step] = transition.done_N.view(shape)
@@ -100,7 +97,6 @@ class Rollout(NamedTuple):
             state_STEH=grouped(self.state_STEH),
             action_STE=grouped(self.action_STE),
             log_prob_STE=grouped(self.log_prob_STE),
-            value_STE=grouped(self.value_STE),
             reward_STE=grouped(self.reward_STE),
             terminated_STE=grouped(self.terminated_STE),
             done_STE=grouped(self.done_STE),
@@ -113,6 +109,19 @@ class Rollout(NamedTuple):
     def context_TC(self) -> Tensor:
         """One row for each context: what drifts is another variant at every step."""
         return self.context_RTC.flatten(0, 1)
+
+    def by_context(self, x_STE: Tensor) -> Tensor:
+        """(S, T, E, ...) -> (R * T, S / R * E, ...): one row for each context, as ``context_TC``."""
+        return x_STE.unflatten(0, (len(self.context_RTC), -1)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+
+    def by_step(self, x_TN: Tensor) -> Tensor:
+        """(R * T, S / R * E) -> (S, T, E): the inverse of ``by_context``."""
+        variants, copies = self.reward_STE.shape[1:]
+        return x_TN.view(len(self.context_RTC), variants, -1, copies).transpose(1, 2).flatten(0, 1)
+
+    def values(self, agent: Agent, weights_TD: Tensor, obs_STEO: Tensor, state_STEH: Tensor) -> Tensor:
+        """Values (S, T, E) of observations that were made under the rollout's contexts, in one call."""
+        return self.by_step(agent.values(weights_TD, self.by_context(obs_STEO), self.by_context(state_STEH)))
 
 
 @torch.no_grad()

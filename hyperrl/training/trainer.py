@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from hyperrl.agents.hypernetwork import weight_statistics
 from hyperrl.agents.losses.advantages import gae
 from hyperrl.agents.losses.objective import Batch, Objective
 from hyperrl.agents.losses.ppo import PPO
-from hyperrl.agents.networks import sample
 from hyperrl.config import Config
 from hyperrl.envs import Family, InputError
 from hyperrl.play.actors import AgentActor
@@ -89,7 +89,7 @@ class Trainer:
         self.generators = {
             name: torch_generator(name, config.seed, device=self.device) for name in ("actions", "minibatches")
         }
-        self.actor = AgentActor(self.agent, family, partial(sample, generator=self.generators["actions"]))
+        self.actor = AgentActor(self.agent, family, methodcaller("sample", self.generators["actions"]))
         self.actor.begin(self.env)
         self.rollout = Rollout.empty(self.agent, self.env, config.rollout)
         # a tensor, so that the learning rate changes without a copy to the host or a new graph
@@ -155,21 +155,20 @@ class Trainer:
         config = self.config
         contexts = len(rollout.context_RTC)
         weights_TD = self.agent.generate(rollout.context_TC)
-        next_obs_TNO = _by_context(rollout.next_obs_STEO, contexts)
-        _, next_value_TN, _ = self.agent(weights_TD, next_obs_TNO, _by_context(rollout.next_state_STEH, contexts))
-        next_value_STE = next_value_TN.view(contexts, config.variants, -1, config.copies).transpose(1, 2).flatten(0, 1)
+        value_STE = rollout.values(self.agent, weights_TD, rollout.obs_STEO, rollout.state_STEH)
+        next_value_STE = rollout.values(self.agent, weights_TD, rollout.next_obs_STEO, rollout.next_state_STEH)
         estimated = partial(
             gae,
             rollout.reward_STE,
-            rollout.value_STE,
+            value_STE,
             next_value_STE,
             rollout.terminated_STE,
             rollout.done_STE,
             config.gamma,
         )
         advantage_STE = estimated(config.gae_lambda)
-        return_STE = estimated(VALUE_LAMBDA) + rollout.value_STE
-        advantage_TN, return_TN = _by_context(advantage_STE, 1), _by_context(return_STE, 1)
+        return_STE = estimated(VALUE_LAMBDA) + value_STE
+        advantage_TN, return_TN = advantage_STE.transpose(0, 1).flatten(1), return_STE.transpose(0, 1).flatten(1)
         self.sampler.tell(self.env.variants_TP, advantage_TN.abs().mean(1))
         mean_T1, var_T1 = advantage_TN.mean(1, keepdim=True), advantage_TN.var(1, keepdim=True)
         # a variant whose advantages are almost constant is not scaled up
@@ -177,15 +176,15 @@ class Trainer:
         # the family's variance keeps a variant whose returns hardly vary from drowning the others
         family_var = self.agent.normaliser.return_var
         batch = Batch(
-            obs_TNO=_by_context(rollout.obs_STEO, contexts),
-            state_TNH=_by_context(rollout.state_STEH, contexts),
-            action_TN=_by_context(rollout.action_STE, contexts),
-            log_prob_TN=_by_context(rollout.log_prob_STE, contexts),
-            advantage_TN=_by_context((advantage_STE - mean_T1) / scale_T1, contexts),
-            return_TN=_by_context(return_STE, contexts),
+            obs_TNO=rollout.by_context(rollout.obs_STEO),
+            state_TNH=rollout.by_context(rollout.state_STEH),
+            action_TN=rollout.by_context(rollout.action_STE),
+            log_prob_TN=rollout.by_context(rollout.log_prob_STE),
+            advantage_TN=rollout.by_context((advantage_STE - mean_T1) / scale_T1),
+            return_TN=rollout.by_context(return_STE),
             return_scale_T1=(return_TN.var(1, keepdim=True) + family_var).sqrt().repeat(contexts, 1),
         )
-        residual = return_STE - rollout.value_STE
+        residual = return_STE - value_STE
         return batch, {"train/explained_variance": 1 - residual.var() / (return_STE.var() + 1e-8)}
 
     @torch.no_grad()
@@ -306,8 +305,3 @@ def cautious(caution: Tensor, kl: Tensor, target_kl: float, largest: float = 1.0
     """
     lower = torch.where(kl > KL_TOLERANCE * target_kl, caution / CAUTION_STEP, caution)
     return torch.where(kl < target_kl / KL_TOLERANCE, caution * CAUTION_STEP, lower).clamp(max=largest)
-
-
-def _by_context(x_STE: Tensor, contexts: int) -> Tensor:
-    """(S, T, E, ...) -> (contexts * T, S / contexts * E, ...): one row for each stretch of steps under one context."""
-    return x_STE.unflatten(0, (contexts, -1)).transpose(1, 2).flatten(2, 3).flatten(0, 1)

@@ -50,7 +50,7 @@ class CountingAgent(Agent):
         logits = torch.cat([logits[..., :1] + state_TNH[..., :1], logits[..., 1:]], 2)
         value_TN = self.value(torch.cat([x, state_TNH], 2)).squeeze(2) * self.normaliser.value_scale
         steps = torch.tensor([1.0, 0.0], device=obs_TNO.device)
-        return action_distribution(self.spec, logits, None), value_TN, state_TNH + steps
+        return action_distribution(logits, None), value_TN, state_TNH + steps
 
     def remember(self, state_TNH, action, reward_TN):
         return torch.stack([state_TNH[..., 0], state_TNH[..., 1] + reward_TN], 2)
@@ -125,16 +125,16 @@ def test_what_is_played_and_estimated_is_read_in_its_state():
     rollout, agent = trainer.collect(), trainer.agent
     batch, _ = trainer.estimate(rollout)
     weights_TD = agent.generate(trainer.context())
-    next_values = []
+    values, next_values = [], []
     with torch.no_grad():
         for s in range(16):
             distribution, value_TE, _ = agent(weights_TD, rollout.obs_STEO[s], rollout.state_STEH[s])
             torch.testing.assert_close(distribution.log_prob(rollout.action_STE[s]), rollout.log_prob_STE[s])
-            torch.testing.assert_close(value_TE, rollout.value_STE[s])
+            values.append(value_TE)
             next_values.append(agent(weights_TD, rollout.next_obs_STEO[s], rollout.next_state_STEH[s])[1])
-    ends = rollout.terminated_STE, rollout.done_STE
-    advantage_STE = gae(rollout.reward_STE, rollout.value_STE, torch.stack(next_values), *ends, 0.9, VALUE_LAMBDA)
-    expected_TSE = (advantage_STE + rollout.value_STE).transpose(0, 1)
+    ends, value_STE = (rollout.terminated_STE, rollout.done_STE), torch.stack(values)
+    advantage_STE = gae(rollout.reward_STE, value_STE, torch.stack(next_values), *ends, 0.9, VALUE_LAMBDA)
+    expected_TSE = (advantage_STE + value_STE).transpose(0, 1)
     torch.testing.assert_close(batch.return_TN.view(4, 16, 2), expected_TSE)
     torch.testing.assert_close(batch.state_TNH.view(4, 16, 2, 2), rollout.state_STEH.transpose(0, 1))
 

@@ -13,7 +13,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.profiler import profile
 
 from hyperrl.agents import AgentSpec
-from hyperrl.agents.networks import action_distribution, grouped_mlp, sample, shared_mlp
+from hyperrl.agents.networks import action_distribution, grouped_mlp, shared_mlp
 from hyperrl.agents.normaliser import Normaliser
 
 DISCRETE = AgentSpec(4, 2, True, context=3)
@@ -54,7 +54,7 @@ def test_grouped_mlp_equals_vmap_and_a_loop_over_plain_networks(variants, sample
 
 def test_discrete_distribution_by_hand():
     """Logits 0 and ln 3 are probabilities 1/4 and 3/4."""
-    distribution = action_distribution(DISCRETE, torch.tensor([[[0.0, math.log(3)]]]), None)
+    distribution = action_distribution(torch.tensor([[[0.0, math.log(3)]]]), None)
     assert distribution.log_prob(torch.tensor([[0]])).item() == pytest.approx(-1.386294, abs=1e-6)
     assert distribution.log_prob(torch.tensor([[1]])).item() == pytest.approx(-0.287682, abs=1e-6)
     assert distribution.entropy().item() == pytest.approx(0.562335, abs=1e-6)
@@ -64,7 +64,7 @@ def test_discrete_distribution_by_hand():
 def test_gaussian_distribution_by_hand():
     """-z^2/2 - ln sigma - ln(2 pi)/2, summed: z = 2, sigma = 1: -2.918939; z = 1, sigma = 2: -2.112086."""
     mean_TNA, log_std_T1A = torch.tensor([[[0.0, 1.0]]]), torch.tensor([[[0.0, math.log(2)]]])
-    distribution = action_distribution(CONTINUOUS, mean_TNA, log_std_T1A)
+    distribution = action_distribution(mean_TNA, log_std_T1A)
     assert distribution.log_prob(torch.tensor([[[2.0, 3.0]]])).item() == pytest.approx(-5.031025, abs=1e-5)
     assert distribution.entropy().item() == pytest.approx(2 * 1.418939 + 0.693147, abs=1e-5)
     assert torch.equal(distribution.mode, mean_TNA)
@@ -72,15 +72,14 @@ def test_gaussian_distribution_by_hand():
 
 def test_each_variant_has_its_own_deviation():
     log_std_T1A = torch.tensor([[[0.0, 0.0]], [[1.0, 2.0]]])
-    distribution = action_distribution(CONTINUOUS, torch.zeros(2, 5, 2), log_std_T1A)
+    distribution = action_distribution(torch.zeros(2, 5, 2), log_std_T1A)
     torch.testing.assert_close(distribution.stddev[1], torch.tensor([1.0, 2.0]).exp().expand(5, 2))
     assert distribution.log_prob(torch.zeros(2, 5, 2)).shape == (2, 5)
 
 
 def test_sampled_actions_follow_their_probabilities():
     probs_TNA = torch.tensor([[[0.1, 0.2, 0.7]], [[0.5, 0.5, 0.0]]]).expand(2, 20_000, 3)
-    spec = AgentSpec(4, 3, True, context=3)
-    action_TN = sample(action_distribution(spec, probs_TNA.log(), None), torch.Generator().manual_seed(0))
+    action_TN = action_distribution(probs_TNA.log(), None).sample(torch.Generator().manual_seed(0))
     assert action_TN.shape == (2, 20_000)
     assert action_TN.dtype == torch.int64
     shares = torch.stack([(action_TN == action).double().mean(1) for action in range(3)], dim=1)
@@ -91,7 +90,7 @@ def test_sampled_actions_follow_their_probabilities():
 def test_sampled_actions_have_the_means_and_deviations_of_their_gaussian():
     mean_TNA = torch.tensor([[[3.0, -1.0]]]).expand(1, 20_000, 2)
     log_std_T1A = torch.tensor([[[math.log(0.5), math.log(2.0)]]])
-    action_TNA = sample(action_distribution(CONTINUOUS, mean_TNA, log_std_T1A), torch.Generator().manual_seed(0))
+    action_TNA = action_distribution(mean_TNA, log_std_T1A).sample(torch.Generator().manual_seed(0))
     assert action_TNA.shape == (1, 20_000, 2)
     torch.testing.assert_close(action_TNA.mean((0, 1)), torch.tensor([3.0, -1.0]), rtol=0, atol=0.05)
     torch.testing.assert_close(action_TNA.std((0, 1)), torch.tensor([0.5, 2.0]), rtol=0.02, atol=0)
@@ -100,7 +99,7 @@ def test_sampled_actions_have_the_means_and_deviations_of_their_gaussian():
 
 def distribution_of(spec):
     output_TNA = torch.randn(3, 50, 2, generator=torch.Generator().manual_seed(1))
-    return action_distribution(spec, output_TNA, None if spec.discrete else torch.zeros(3, 1, 2))
+    return action_distribution(output_TNA, None if spec.discrete else torch.zeros(3, 1, 2))
 
 
 @pytest.mark.parametrize("spec", [DISCRETE, CONTINUOUS], ids=["discrete", "continuous"])
@@ -109,10 +108,10 @@ def test_sampling_depends_on_its_generator_alone(spec):
     torch.manual_seed(0)
     before = torch.get_rng_state()
     generator = torch.Generator().manual_seed(5)
-    first, second = sample(distribution, generator), sample(distribution, generator)
+    first, second = distribution.sample(generator), distribution.sample(generator)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(99)
-    assert torch.equal(sample(distribution, torch.Generator().manual_seed(5)), first)
+    assert torch.equal(distribution.sample(torch.Generator().manual_seed(5)), first)
     assert not torch.equal(first, second)
 
 
@@ -121,7 +120,7 @@ def test_sampling_copies_nothing_to_the_host(spec):
     """So that a rollout can be captured in a CUDA graph."""
     distribution, generator = distribution_of(spec), torch.Generator()
     with profile() as profiled:
-        action = sample(distribution, generator)
+        action = distribution.sample(generator)
         distribution.log_prob(action)
     names = {event.name for event in profiled.events()}
     assert "aten::_local_scalar_dense" not in names

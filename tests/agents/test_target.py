@@ -22,7 +22,7 @@ def test_whole_networks_play_what_the_arm_plays(arm, discrete):
     whole_TW = agent.whole(weights_TD)
     outside, again_TN, _ = agent.target(whole_TW, obs_TNO, agent.target.begin(6, 7))
     torch.testing.assert_close(again_TN, value_TN)
-    action = outside.sample()
+    action = outside.sample(generator)
     torch.testing.assert_close(outside.log_prob(action), inside.log_prob(action))
     policy, value = agent.target.split(whole_TW)
     assert [tuple(layer.shape) for layer in value] == [(6, 8, 3), (6, 8), (6, 5, 8), (6, 5), (6, 1, 5), (6, 1)]

@@ -10,7 +10,6 @@ from hyperrl.agents import ARMS, AgentSpec
 from hyperrl.agents.losses.advantages import gae
 from hyperrl.agents.losses.objective import Batch
 from hyperrl.agents.losses.ppo import ppo_loss
-from hyperrl.agents.networks import sample
 
 T, N, OBS, A, C = 5, 7, 6, 3, 4
 
@@ -61,7 +60,7 @@ def train_step(agent, context_TC, obs_TNO):
     device = obs_TNO.device
     with torch.no_grad():
         distribution, _ = answer(agent, context_TC, obs_TNO)
-        action = sample(distribution, torch.Generator(device).manual_seed(2))
+        action = distribution.sample(torch.Generator(device).manual_seed(2))
         log_prob_TN = distribution.log_prob(action)
     random = torch.Generator(device).manual_seed(3)
     advantage_TN, return_TN = (torch.randn(T, N, generator=random, device=device) for _ in range(2))
@@ -96,11 +95,16 @@ class TestEveryArm:
         distribution, value_TN, after_TNH = agent(weights_TD, obs_TNO, state_TNH)
         assert after_TNH.shape == state_TNH.shape
         assert value_TN.shape == (T, N)
-        action = sample(distribution, torch.Generator(device).manual_seed(0))
+        action = distribution.sample(torch.Generator(device).manual_seed(0))
         assert action.shape == ((T, N) if spec.discrete else (T, N, A))
         assert distribution.mode.shape == action.shape
         assert distribution.log_prob(action).shape == (T, N)
         assert distribution.entropy().shape == (T, N)
+        decided, decided_TNH = agent.decide(weights_TD, obs_TNO, state_TNH)
+        assert torch.equal(decided.mode, distribution.mode)
+        assert torch.equal(decided.log_prob(action), distribution.log_prob(action))
+        assert torch.equal(decided_TNH, after_TNH)
+        assert torch.equal(agent.values(weights_TD, obs_TNO, state_TNH), value_TN)
         assert {x.device.type for x in (weights_TD, value_TN, action, after_TNH)} == {device}
 
     @on_every_device
@@ -198,7 +202,7 @@ def learn(arm, spec, context_TC, play, iterations, copies=32, gamma=0.9):
         obs_TNO = obs_STEO.transpose(0, 1).flatten(1, 2)
         with torch.no_grad():
             distribution, value_TN = answer(agent, context_TC, obs_TNO)
-            action = sample(distribution, random)
+            action = distribution.sample(random)
             log_prob_TN = distribution.log_prob(action)
         reward_STE = reward_of(action.view(variants, steps, copies, -1).transpose(0, 1))
         value_STE = value_TN.view(variants, steps, copies).transpose(0, 1)

@@ -106,7 +106,7 @@ def five_samples():
 def test_ppo_loss_by_hand():
     """Surrogates at clip 0.2: min(3, 2.4), min(-3, -2.4), min(.5, .8), min(-.5, -.8), 1.1; mean 0.04."""
     logits_TNA, batch = five_samples()
-    loss = ppo_loss(action_distribution(DISCRETE, logits_TNA, None), torch.zeros(1, 5), batch, clip=0.2)
+    loss = ppo_loss(action_distribution(logits_TNA, None), torch.zeros(1, 5), batch, clip=0.2)
     assert loss.policy.item() == pytest.approx(-(2.4 - 3 + 0.5 - 0.8 + 1.1) / 5, abs=1e-6)
     assert loss.entropy.item() == pytest.approx(0.673012, abs=1e-6)
     assert loss.clip_fraction.item() == pytest.approx(4 / 5)
@@ -117,7 +117,7 @@ def test_ppo_loss_by_hand():
 def test_what_the_clip_cuts_off_has_no_gradient():
     """Pushing a ratio further where it already pays enough is worth nothing; undoing a mistake always is."""
     logits_TNA, batch = five_samples()
-    loss = ppo_loss(action_distribution(DISCRETE, logits_TNA, None), torch.zeros(1, 5), batch, clip=0.2)
+    loss = ppo_loss(action_distribution(logits_TNA, None), torch.zeros(1, 5), batch, clip=0.2)
     loss.policy.backward()
     # d ratio / d logit_0 = ratio (1 - 0.6); the loss is minus the mean over five samples
     expected = [-ratio * 0.4 * advantage / 5 for ratio, advantage in zip(RATIOS, ADVANTAGES, strict=True)]
@@ -129,7 +129,7 @@ def test_what_the_clip_cuts_off_has_no_gradient():
 
 def test_a_wide_clip_cuts_nothing():
     logits_TNA, batch = five_samples()
-    loss = ppo_loss(action_distribution(DISCRETE, logits_TNA, None), torch.zeros(1, 5), batch, clip=0.6)
+    loss = ppo_loss(action_distribution(logits_TNA, None), torch.zeros(1, 5), batch, clip=0.6)
     assert loss.policy.item() == pytest.approx(-(3 - 3 + 0.5 - 0.5 + 1.1) / 5, abs=1e-6)
     assert loss.clip_fraction.item() == 0
 
@@ -146,7 +146,7 @@ def test_value_errors_are_measured_in_each_variants_own_deviation():
         return_scale_T1=torch.tensor([[1.0], [10.0]]),
     )
     value_TN = torch.tensor([[6.0, 8.0], [90.0, 130.0]], requires_grad=True)
-    loss = ppo_loss(action_distribution(DISCRETE, torch.zeros(2, 2, 2), None), value_TN, batch, clip=0.2)
+    loss = ppo_loss(action_distribution(torch.zeros(2, 2, 2), None), value_TN, batch, clip=0.2)
     assert loss.value.item() == pytest.approx((1 + 9) / 2)
     assert loss.approx_kl_T.mean().item() == pytest.approx(0, abs=1e-7)
     loss.value.backward()
@@ -156,9 +156,8 @@ def test_value_errors_are_measured_in_each_variants_own_deviation():
 
 def test_continuous_actions_take_the_ratio_of_whole_actions():
     """Both entries of the action move the ratio: means 0, then 1, for an action at (1, 1): ratio e."""
-    spec = AgentSpec(4, 2, False, context=3)
-    old = action_distribution(spec, torch.zeros(1, 1, 2), torch.zeros(1, 1, 2))
-    new = action_distribution(spec, torch.ones(1, 1, 2), torch.zeros(1, 1, 2))
+    old = action_distribution(torch.zeros(1, 1, 2), torch.zeros(1, 1, 2))
+    new = action_distribution(torch.ones(1, 1, 2), torch.zeros(1, 1, 2))
     action = torch.ones(1, 1, 2)
     one = torch.ones(1, 1)
     batch = Batch(

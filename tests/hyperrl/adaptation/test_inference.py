@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
-from torch.distributions import Independent, Normal
 
 from hyperrl.adaptation import inference
 from hyperrl.agents import Agent, AgentSpec
+from hyperrl.agents.distributions import Gaussian
 from hyperrl.config import Config
 from hyperrl.envs import InputError, Parameter, PhysicsFamily, registry
 from hyperrl.envs.distractors import distractors
@@ -52,7 +52,7 @@ class Knowing(Agent):
 
     def forward(self, weights_TD, obs_TNO, state_TNH):
         mean = -obs_TNO * weights_TD[:, :1].sign().unsqueeze(1)
-        return Independent(Normal(mean, torch.full_like(mean, 0.5)), 1), obs_TNO[..., 0], state_TNH
+        return Gaussian(mean, torch.full_like(mean, 0.5).log()), obs_TNO[..., 0], state_TNH
 
 
 def greedy_returns(believed_TP, true_TP, **seed):

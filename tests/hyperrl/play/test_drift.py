@@ -27,11 +27,14 @@ def test_every_step_is_played_under_its_own_context(drifting):
     rollout = drifting.collect()
     torch.testing.assert_close(rollout.context_RTC, torch.stack([CARTPOLE.encode(now) for now in seen]))
     assert (rollout.context_RTC[0] != rollout.context_RTC[1]).any()
+    agent = drifting.agent
+    value_STE = rollout.values(agent, agent.generate(rollout.context_TC), rollout.obs_STEO, rollout.state_STEH)
     for step in range(len(seen)):
         weights_TD = drifting.agent.generate(rollout.context_RTC[step])
-        distribution, value_TE, _ = drifting.agent(weights_TD, rollout.obs_STEO[step], rollout.state_STEH[step])
+        seen_TEO, state_TEH = rollout.obs_STEO[step], rollout.state_STEH[step]
+        distribution, value_TE, _ = drifting.agent(weights_TD, seen_TEO, state_TEH)
         torch.testing.assert_close(distribution.log_prob(rollout.action_STE[step]), rollout.log_prob_STE[step])
-        torch.testing.assert_close(value_TE, rollout.value_STE[step])
+        torch.testing.assert_close(value_TE, value_STE[step])
 
 
 def test_a_batch_holds_each_sample_beside_its_own_context(drifting):

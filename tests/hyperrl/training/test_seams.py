@@ -68,14 +68,12 @@ def test_a_sampler_is_asked_for_variants_and_told_their_scores():
 
     def watched(rollout):
         context_TC, agent = trainer.context(), trainer.agent
-        next_value_STE = torch.stack(
-            [
-                agent(agent.generate(context_TC), next_obs_TEO, agent.begin(4, 2))[1]
-                for next_obs_TEO in rollout.next_obs_STEO
-            ]
+        value_STE, next_value_STE = (
+            torch.stack([agent(agent.generate(context_TC), obs_TEO, agent.begin(4, 2))[1] for obs_TEO in obs_STEO])
+            for obs_STEO in (rollout.obs_STEO, rollout.next_obs_STEO)
         )
         ends, decays = (rollout.terminated_STE, rollout.done_STE), (trainer.config.gamma, trainer.config.gae_lambda)
-        advantage_STE = gae(rollout.reward_STE, rollout.value_STE, next_value_STE, *ends, *decays)
+        advantage_STE = gae(rollout.reward_STE, value_STE, next_value_STE, *ends, *decays)
         expected.append((trainer.env.variants_TP.clone(), advantage_STE.abs().mean((0, 2))))
         return estimate(rollout)
 

@@ -191,19 +191,22 @@ def test_estimate_equals_a_loop_over_copies(make_trainer, shaken, family, limit,
     weights_TD = trainer.agent.generate(trainer.context())
     advantages, residuals, returns, squares = [], [], [], []
     for t in range(T):
-        advantage_SE, return_SE, value_SE = np.zeros((S, E)), np.zeros((S, E)), rollout.value_STE[:, t].double().numpy()
+        advantage_SE, return_SE, value_SE = np.zeros((S, E)), np.zeros((S, E)), np.zeros((S, E))
         for e in range(E):
             with torch.no_grad():
-                next_obs_1SO, state_1SH = rollout.next_obs_STEO[:, t, e].unsqueeze(0), trainer.agent.begin(1, S)
-                _, next_value, _ = trainer.agent(weights_TD[t : t + 1], next_obs_1SO, state_1SH)
+                value, next_value = (
+                    trainer.agent(weights_TD[t : t + 1], obs_STEO[None, :, t, e], trainer.agent.begin(1, S))[1]
+                    for obs_STEO in (rollout.obs_STEO, rollout.next_obs_STEO)
+                )
             next_value, value, reward, terminated, done = (
                 x.double().numpy()
                 for x in (
                     next_value[0],
-                    *(x[:, t, e] for x in (rollout.value_STE, rollout.reward_STE)),
-                    *(x[:, t, e] for x in (rollout.terminated_STE, rollout.done_STE)),
+                    value[0],
+                    *(x[:, t, e] for x in (rollout.reward_STE, rollout.terminated_STE, rollout.done_STE)),
                 )
             )
+            value_SE[:, e] = value
             for s in range(S):
                 factor = 1.0
                 for k in range(s, S):  # equation 16: the sum of (gamma lambda)^l delta_{s + l}
@@ -241,7 +244,6 @@ def test_the_value_of_a_cut_episode_counts_and_that_of_an_end_does_not(make_trai
         ends = torch.zeros(4, 1, 1, dtype=torch.bool)
         ends[1] = True
         rollout = rollout._replace(
-            value_STE=torch.full((4, 1, 1), 2.0),
             terminated_STE=ends if terminates else torch.zeros_like(ends),
             done_STE=ends,
         )
