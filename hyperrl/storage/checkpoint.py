@@ -138,17 +138,28 @@ def has_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in (FILE, PREVIOUS))
 
 
-def load_run(folder: Path) -> dict[str, Any]:
+def load_run(folder: Path, run: str) -> dict[str, Any]:
     """Read a run's last checkpoint, or with a warning the one before, where the last cannot be read.
 
+    Args:
+        folder: of the run.
+        run: its identity, which its checkpoints carry.
+
     Raises:
-        InputError: as ``load``, for the last one.
+        InputError: as ``load``, for the last one; or it is of another run.
     """
     try:
-        return load(folder / FILE)
+        return _of_run(folder / FILE, run)
     except InputError as error:
         with suppress(InputError):
-            state = load(folder / PREVIOUS)
+            state = _of_run(folder / PREVIOUS, run)
             warnings.warn(f"{str(error).partition(';')[0]}; {PREVIOUS}, the one before, is used", stacklevel=2)
             return state
         raise
+
+
+def _of_run(path: Path, run: str) -> dict[str, Any]:
+    state = load(path)
+    if state.get("run") != run:
+        raise InputError(f"{path}: belongs to another run than config.json, or one of them was edited; restore it")
+    return state
