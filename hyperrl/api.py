@@ -23,7 +23,7 @@ from hyperrl.play.policy import VariantPolicy, generated
 from hyperrl.storage import checkpoint
 from hyperrl.storage.agent import pick_device
 from hyperrl.storage.files import require_printable, require_writable
-from hyperrl.storage.run import StoredRun, read_settings, write_settings
+from hyperrl.storage.run import StoredRun, identity, read_settings, write_settings
 from hyperrl.streams import console
 from hyperrl.training import loop
 from hyperrl.training.held_out import Progressed
@@ -217,8 +217,9 @@ def train(
     require_writable(folder)
     if not resumed:
         write_settings(folder, config, known)
+    progressed.run = identity(folder)
     path = folder / checkpoint.FILE
-    if path.exists():
+    if checkpoint.has_run(folder):
         loop.restore(path, trainer, progressed)
     unfinished = trainer.iteration < config.iterations
     encoder = encoder and bool(known.inferable)

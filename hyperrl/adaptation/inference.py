@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from collections.abc import Callable
 from operator import methodcaller
@@ -259,19 +258,15 @@ def train_encoder(
     return encoder
 
 
-def save(encoder: TransitionEncoder, folder: Path, agent: nn.Module) -> None:
-    """Write the encoder of an agent beside a run's checkpoint."""
+def save(encoder: TransitionEncoder, run: StoredRun) -> None:
+    """Write the encoder of a run's best agent beside its checkpoint."""
     weights = {name: value.cpu() for name, value in encoder.state_dict().items()}
-    checkpoint.save(folder / FILE, {"encoder": weights, "agent": _digest(agent)})
+    checkpoint.save(run.folder / FILE, {"encoder": weights, **_owner(run)})
 
 
-def _digest(agent: nn.Module) -> str:
-    """SHA-256 of an agent's weights."""
-    found = hashlib.sha256()
-    for name, value in sorted(agent.state_dict().items()):
-        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        found.update(value.cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+def _owner(run: StoredRun) -> dict[str, str]:
+    """What an encoder belongs to: a run, and its best agent by now."""
+    return {"run": run.identity, "agent": checkpoint.digest(run.agent.state_dict())}
 
 
 def has_encoder(run: StoredRun) -> bool:
@@ -284,9 +279,9 @@ def has_encoder(run: StoredRun) -> bool:
     if not path.exists():
         return False
     state = checkpoint.load(path, REMEDY)
-    if not {"encoder", "agent"} <= state.keys():
+    if not {"encoder", "run", "agent"} <= state.keys():
         raise InputError(f"{path}: not an encoder of family {run.family.name!r}; {REMEDY}")
-    return bool(state["agent"] == _digest(run.agent))
+    return {"run": state["run"], "agent": state["agent"]} == _owner(run)
 
 
 def load(family: Family, folder: Path) -> TransitionEncoder:
@@ -318,7 +313,7 @@ def encoder_of(run: StoredRun, progress: Callable[[int, int], None] | None = Non
         device = run.config.device if torch.cuda.is_available() else "cpu"
         agent = copy.deepcopy(run.agent).to(device)
         cost = effort(run.family, run.config.steps)
-        save(train_encoder(agent, run.family, run.config.seed, device, *cost, progress), run.folder, run.agent)
+        save(train_encoder(agent, run.family, run.config.seed, device, *cost, progress), run)
     return load(run.family, run.folder)
 
 

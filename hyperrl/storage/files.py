@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import re
+import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -30,25 +32,45 @@ def require_writable(folder: Path) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a file beside ``path``, then move it there in one step.
+    """Let ``write`` fill a new file beside ``path``, then move it there in one step.
+
+    The new file's name cannot be guessed, and no link is followed, neither there nor at ``path``. A file that was there
+    hands down its permissions.
 
     Raises:
         InputError: the path is a folder, or its folder cannot be written to.
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file in it")
-    beside = path.with_name(f".{path.name}.tmp")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        replaces = path.is_file() and not path.is_symlink()
+        # O_EXCL follows no link either; where there was a file, the new one is private until it has the old permissions
+        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if replaces else 0o666))
         write(beside)
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
+        if replaces:
+            shutil.copymode(path, beside)
         beside.replace(path)
+        _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch.save answers a full disk with RuntimeError
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or "is the disk full?"
         raise InputError(f"{path}: cannot be written ({reason}); choose a folder that can") from None
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Keep what was moved there through a power cut, where the system can."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -67,7 +89,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); name a folder that hyperrl train wrote") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{path}: damaged; restore it, or train again into another folder") from None
 
 

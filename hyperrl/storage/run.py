@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import secrets
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from hyperrl.storage import checkpoint
 from hyperrl.storage.agent import build_agent
 from hyperrl.storage.files import read_json, write_json
 
+SETTINGS = "config.json"
+"""Its name in a run's folder."""
 SPLIT_SIZE = 64
 """Variants of each split that are saved with a run and played by ``evaluate``."""
 
@@ -80,12 +84,26 @@ def write_settings(folder: Path, config: Config, family: Family) -> None:
     splits = {split: family.variants(split, SPLIT_SIZE).tolist() for split in family.splits}
     content = {
         "format": checkpoint.FORMAT,
+        "id": secrets.token_hex(16),
         "config": asdict(config),
         "family": definition(family),
         "splits": splits,
         "fingerprint": _fingerprint(family),
     }
-    write_json(folder / "config.json", content)
+    write_json(folder / SETTINGS, content)
+
+
+def identity(folder: Path) -> str:
+    """SHA-256 of all that a run's settings say but where its family is found, which may move.
+
+    Checkpoints and the encoder carry it: what another run wrote, or settings edited since, are noticed.
+
+    Raises:
+        InputError: the settings cannot be read.
+    """
+    content = read_json(folder / SETTINGS)
+    content["config"].pop("family", None)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _fingerprint(family: Family) -> list[float] | None:
@@ -107,7 +125,7 @@ def read_settings(folder: Path, family: Family | str | None = None) -> tuple[Con
     Raises:
         InputError: there is no run, it is damaged or of another format, or its family has changed since.
     """
-    path = folder / "config.json"
+    path = folder / SETTINGS
     if not path.is_file():
         raise InputError(f"{folder}: holds no run; name a folder that hyperrl train wrote")
     content = read_json(path)
@@ -159,12 +177,14 @@ class StoredRun:
         """
         self.folder = Path(folder)
         self.config, self.family = read_settings(self.folder, family)
+        self.identity = identity(self.folder)
+        """What the run's files are known by."""
         self.reference = family if isinstance(family, str) else from_here(self.config.family, self.folder)
         """What names the family on the command line, from the working folder."""
         path = self.folder / checkpoint.FILE
-        if not path.exists():
+        if not checkpoint.has_run(self.folder):
             raise InputError(f"{self.folder}: stopped before its first checkpoint; go on with hyperrl train --resume")
-        state = checkpoint.load_run(path)
+        state = checkpoint.load_run(self.folder, self.identity)
         self.agent = build_agent(self.family, self.config, torch.device("cpu"))
         try:
             self.steps, self.best, self.curves = state["steps"], state["best"], state["curves"]

@@ -24,6 +24,8 @@ VALIDATION = "validation"
 class Progressed:
     """What a run keeps beside its trainer: the best agent on the validation variants, and the held-out curves."""
 
+    run: str = ""
+    """Identity of the run."""
     score: float = -np.inf
     step: int = 0
     agent: dict[str, torch.Tensor] = field(default_factory=dict)

@@ -53,7 +53,7 @@ def restore(path: Path, trainer: Trainer, progressed: Progressed) -> None:
     Raises:
         InputError: it cannot be read, belongs to other settings, or the environment fails to play its episodes again.
     """
-    state = checkpoint.load_run(path)
+    state = checkpoint.load_run(path.parent, progressed.run)
     try:
         trainer.load_state_dict(state["trainer"])
         best = state["best"]
@@ -69,12 +69,13 @@ def save(path: Path, trainer: Trainer, progressed: Progressed) -> None:
     """Write a checkpoint."""
     best = {"score": progressed.score, "step": progressed.step, "agent": progressed.agent}
     state = {
+        "run": progressed.run,
         "steps": trainer.steps,
         "trainer": trainer.state_dict(),
         "best": best,
         "curves": progressed.curves,
     }
-    checkpoint.save(path, state)
+    checkpoint.save_run(path, state)
 
 
 def run_loop(

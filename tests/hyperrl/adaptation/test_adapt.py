@@ -62,7 +62,7 @@ def table(ticks):
 def copied(tiny_run, tmp_path):
     """A run's folder that may be written to."""
     folder = Path(shutil.copytree(tiny_run.folder, tmp_path / "run"))
-    state = checkpoint.load_run(folder / "checkpoint.pt")
+    state = checkpoint.load(folder / "checkpoint.pt")
     state["best"]["agent"]["normaliser.var"] *= 100  # hardly trained, it sees in play what it never saw in training
     checkpoint.save(folder / "checkpoint.pt", state)
     return folder

@@ -1,5 +1,7 @@
 """Inference on a plant whose parameters act by hand-written formulas, with an agent that knows the best policy."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -165,7 +167,7 @@ def test_training_is_reproducible_and_tells_its_progress():
 
 
 def test_an_encoder_is_saved_and_read(encoder, tmp_path):
-    inference.save(encoder, tmp_path, encoder)
+    inference.save(encoder, SimpleNamespace(folder=tmp_path, identity="", agent=encoder))
     read = inference.load(PLANT, tmp_path)
     assert all(
         torch.equal(a, b) for a, b in zip(encoder.state_dict().values(), read.state_dict().values(), strict=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from hyperrl.envs import InputError
-from hyperrl.storage.files import require_output
+from hyperrl.storage.files import require_output, write_atomically
 
 OWN = ("config.json", "CONFIG.JSON", "checkpoint.pt", "checkpoint.previous.pt", "encoder.pt", "lock")
 
@@ -65,3 +65,58 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     refuse(tmp_path / f"{300 * 'x'}.json", r"cannot be written \(File name too long\)")
     require_output(tmp_path / "new" / "newer" / "x.json", (".json",))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file"], "asking leaves nothing behind"
+
+
+def mode(path):
+    return oct(path.stat().st_mode & 0o777)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions and links are POSIX's")
+def test_what_is_written_keeps_its_permissions_and_follows_no_link(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / "new.json", lambda file: file.write_text("new"))
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "new.json") == "0o640"
+    (tmp_path / "new.json").chmod(0o404)
+    write_atomically(tmp_path / "new.json", lambda file: file.write_text("newer"))
+    assert (mode(tmp_path / "new.json"), (tmp_path / "new.json").read_text()) == ("0o404", "newer")
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / "link.json").symlink_to(tmp_path / "victim")
+    write_atomically(tmp_path / "link.json", lambda file: file.write_text("new"))
+    assert (tmp_path / "victim").read_text() == "mine"
+    assert not (tmp_path / "link.json").is_symlink()
+
+
+def test_names_of_temporary_files_cannot_be_guessed_and_none_is_left(tmp_path):
+    names = []
+    for stop in (None, OSError(28, "No space left on device"), RuntimeError("disk"), KeyboardInterrupt()):
+
+        def write(file, stop=stop):
+            names.append(file.name)
+            assert file.parent == tmp_path
+            assert file.read_bytes() == b""
+            file.write_text(str(stop))
+            if stop:
+                raise stop
+
+        if stop is None:
+            write_atomically(tmp_path / "a.json", write)
+            continue
+        expected = InputError if isinstance(stop, Exception) else KeyboardInterrupt
+        with pytest.raises(expected):
+            write_atomically(tmp_path / "a.json", write)
+    assert len(set(names)) == 4
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_text() == "None"
+
+
+def test_a_planted_file_of_that_name_is_never_written_into(tmp_path, monkeypatch):
+    """Were the name known after all, the link that waits there would not be followed."""
+    monkeypatch.setattr("secrets.token_hex", lambda _: "known")
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / ".a.json.known.tmp").symlink_to(tmp_path / "victim")
+    with pytest.raises(InputError, match="File exists"):
+        write_atomically(tmp_path / "a.json", lambda file: file.write_text("new"))
+    assert (tmp_path / "victim").read_text() == "mine"

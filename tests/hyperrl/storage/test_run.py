@@ -10,6 +10,8 @@ import torch
 import hyperrl
 from hyperrl.envs import InputError, registry
 from hyperrl.envs.fingerprint import fingerprint, same_physics
+from hyperrl.storage import checkpoint
+from hyperrl.storage.run import identity
 
 
 def heavier(family):
@@ -36,6 +38,8 @@ def test_a_run_without_a_fingerprint_is_taken_as_it_is(ticks, ticks_run, tmp_pat
     content = json.loads((folder / "config.json").read_text())
     content["fingerprint"] = None
     (folder / "config.json").write_text(json.dumps(content))
+    state = checkpoint.load(folder / "checkpoint.pt")
+    checkpoint.save(folder / "checkpoint.pt", {**state, "run": identity(folder)})
     assert hyperrl.load(folder, heavier(ticks)).config == ticks_run.config
 
 

@@ -185,7 +185,7 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     checkpoint.save(path, {"steps": 1})
 
     def fail(state, file):
-        file.write_bytes(b"half")
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", fail)
@@ -203,5 +203,5 @@ def test_a_checkpoint_without_settings_is_left_alone(tiny_run, tmp_path):
 def test_a_foreign_checkpoint_of_the_right_format(tiny_run, tmp_path):
     (tmp_path / "config.json").write_text((tiny_run.folder / "config.json").read_text())
     torch.save({"format": checkpoint.FORMAT}, tmp_path / "checkpoint.pt")
-    with pytest.raises(InputError, match=r"checkpoint\.pt: not a checkpoint of hyperrl's; restore it"):
+    with pytest.raises(InputError, match=r"checkpoint\.pt: damaged or not a checkpoint of hyperrl's; restore it"):
         hyperrl.load(tmp_path)

@@ -18,6 +18,7 @@ from hyperrl.api import Interrupted, train
 from hyperrl.config import Config
 from hyperrl.envs import InputError, registry
 from hyperrl.families import tuned
+from hyperrl.storage import checkpoint
 from hyperrl.training import loop
 from hyperrl.training.trainer import Trainer
 
@@ -67,7 +68,7 @@ def test_a_training_ends_with_the_encoder_of_the_best_agent(whole):
 
 def test_resuming_writes_a_missing_encoder_and_leaves_one_that_is_there(copied, capsys):
     path = copied / "encoder.pt"
-    written, checkpoint = path.read_bytes(), (copied / "checkpoint.pt").read_bytes()
+    written, trained = path.read_bytes(), (copied / "checkpoint.pt").read_bytes()
     for quiet, lines in ((True, 0), (False, 1)):
         path.unlink()
         train(FAMILY, run=copied, quiet=quiet, resume=True)
@@ -75,13 +76,13 @@ def test_resuming_writes_a_missing_encoder_and_leaves_one_that_is_there(copied, 
         said = capsys.readouterr().err.splitlines()
         assert [line.split()[:3] for line in said] == [["encoder", "trained", "in"]] * lines
     train(FAMILY, run=copied, resume=True)
-    assert (path.read_bytes(), (copied / "checkpoint.pt").read_bytes()) == (written, checkpoint)
+    assert (path.read_bytes(), (copied / "checkpoint.pt").read_bytes()) == (written, trained)
     assert capsys.readouterr() == ("", "")
     path.write_text("whatever is there")
     with pytest.raises(InputError, match=r"encoder\.pt: .*; remove it, and it is trained anew$"):
         train(FAMILY, run=copied, resume=True)
     assert path.read_text() == "whatever is there"
-    assert (copied / "checkpoint.pt").read_bytes() == checkpoint
+    assert (copied / "checkpoint.pt").read_bytes() == trained
 
 
 def test_in_a_terminal_it_has_a_bar(copied, monkeypatch):
@@ -154,8 +155,7 @@ def test_an_encoder_asked_for_while_the_run_trains_gives_way(whole, tmp_path, mo
     assert not same(late, early[0])
     # one that lies there from another agent is not used either
     (tmp_path / "encoder.pt").write_bytes((whole.folder / "encoder.pt").read_bytes())
-    state = torch.load(tmp_path / "encoder.pt", weights_only=True)
-    torch.save({**state, "agent": "another"}, tmp_path / "encoder.pt")
+    checkpoint.save(tmp_path / "encoder.pt", {**checkpoint.load(tmp_path / "encoder.pt"), "agent": "another"})
     assert not inference.has_encoder(hyperrl.load(tmp_path, FAMILY))
 
 
@@ -199,7 +199,7 @@ def test_a_damaged_encoder_is_one_line_that_says_what_to_do(whole, copied, damag
     run, path = hyperrl.load(copied, FAMILY), copied / "encoder.pt"
     written = path.read_bytes()
     if damage == "another's":
-        inference.save(inference.build_encoder(registry.get("cartpole")), copied, run.agent)
+        inference.save(inference.build_encoder(registry.get("cartpole")), run)
     else:
         half, foreign = written[: len(written) // 2], (copied / "checkpoint.pt").read_bytes()
         path.write_bytes({"truncated": half, "empty": b"", "a checkpoint": foreign}[damage])
