@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,8 +22,9 @@ from hyperrl.families import portable, resolve, tuned
 from hyperrl.play.policy import VariantPolicy, generated
 from hyperrl.storage import checkpoint
 from hyperrl.storage.agent import pick_device
-from hyperrl.storage.files import require_printable, require_writable
-from hyperrl.storage.run import StoredRun, identity, read_settings, write_settings
+from hyperrl.storage.files import require_printable
+from hyperrl.storage.lock import writing
+from hyperrl.storage.run import SETTINGS, StoredRun, identity, read_settings, write_settings
 from hyperrl.streams import console
 from hyperrl.training import loop
 from hyperrl.training.held_out import Progressed
@@ -193,8 +194,8 @@ def train(
         The run, with the agent that did best on the validation variants.
 
     Raises:
-        InputError: a setting is wrong, the folder already holds a run and ``resume`` is false, or the training
-            diverged.
+        InputError: a setting is wrong, the folder already holds a run and ``resume`` is false, somebody else is
+            writing it, or the training diverged.
         Interrupted: Ctrl-C; the run can be resumed.
     """
     from hyperrl.reports.tensorboard import RunLog
@@ -214,35 +215,42 @@ def train(
     config = resumed or config
     known.check()
     trainer, progressed = Trainer(known, config), Progressed()
-    require_writable(folder)
-    if not resumed:
-        write_settings(folder, config, known)
-    progressed.run = identity(folder)
-    path = folder / checkpoint.FILE
-    if checkpoint.has_run(folder):
-        loop.restore(path, trainer, progressed)
-    unfinished = trainer.iteration < config.iterations
-    encoder = encoder and bool(known.inferable)
-    if unfinished:
-        open_log = partial(RunLog, folder, trainer.steps)
-        loop.run_loop(trainer, progressed, folder, open_log, quiet, encoder)
-    else:
-        trainer.close()
-    finished = Run(folder, known)
-    if encoder and not inference.has_encoder(finished):
-        _train_encoder(finished, quiet)
+    with closing(trainer), writing(folder):
+        if not resumed:
+            _require_no_run(folder)  # another writer may have come first
+            write_settings(folder, config, known)
+        progressed.run = identity(folder)
+        if checkpoint.has_run(folder):
+            loop.restore(folder / checkpoint.FILE, trainer, progressed)
+        encoder = encoder and bool(known.inferable)
+        if trainer.iteration < config.iterations:
+            open_log = partial(RunLog, folder, trainer.steps)
+            loop.run_loop(trainer, progressed, folder, open_log, quiet, encoder)
+        trainer.close()  # no simulators beside those of the encoder
+        finished = Run(folder, known)
+        if encoder and not inference.has_encoder(finished):
+            _train_encoder(finished, quiet)
     return finished
+
+
+def _holds_run(folder: Path) -> bool:
+    return (folder / SETTINGS).exists() or checkpoint.has_run(folder)
+
+
+def _require_no_run(folder: Path) -> None:
+    if _holds_run(folder):
+        raise InputError(f"{folder}: already holds a run; go on with --resume or choose another --run")
 
 
 def _settings_of_run(
     folder: Path, config: Config, family: Family, chosen: dict[str, Any], resume: bool
 ) -> Config | None:
     """Settings that the run in the folder was started with, ``None`` where the folder holds no run."""
-    if not any((folder / name).exists() for name in ("config.json", checkpoint.FILE)):
-        return None
     if not resume:
-        raise InputError(f"{folder}: already holds a run; go on with --resume or choose another --run")
-    if not (folder / "config.json").exists():
+        _require_no_run(folder)
+    if not _holds_run(folder):
+        return None
+    if not (folder / SETTINGS).exists():
         raise InputError(f"{folder}: holds a checkpoint without its config.json; choose another --run")
     stored, _ = read_settings(folder, family)
     if stored.device == "cuda" and config.device != "cuda":
@@ -261,7 +269,7 @@ def _train_encoder(run: Run, quiet: bool) -> None:
     """Nothing of it is kept before its end; what is resumed begins anew."""
     try:
         with _encoder_bar(run, quiet) as progress:
-            inference.encoder_of(run, progress)
+            inference.write_encoder(run, progress)
     except KeyboardInterrupt:
         raise Interrupted("the agent is finished, its encoder is not") from None
 

@@ -24,7 +24,7 @@ from hyperrl.play.rollout import play_steps
 from hyperrl.seeds import next_seed, numpy_generator, seed_of, torch_generator
 from hyperrl.storage import checkpoint
 from hyperrl.storage.agent import action_size
-from hyperrl.storage.files import require_writable
+from hyperrl.storage.lock import writing
 from hyperrl.storage.run import StoredRun
 
 FILE = "encoder.pt"
@@ -299,22 +299,36 @@ def load(family: Family, folder: Path) -> TransitionEncoder:
     return encoder.requires_grad_(False)
 
 
-def encoder_of(run: StoredRun, progress: Callable[[int, int], None] | None = None) -> TransitionEncoder:
+def encoder_of(run: StoredRun) -> TransitionEncoder:
     """The encoder of a run's best agent, on the CPU; where the run has none of that agent, it is trained and saved.
 
     It depends on the run's settings and best agent alone, and is trained on the run's device, or the CPU where that
     is not at hand, with the ``effort`` that its steps are worth.
 
     Raises:
-        InputError: the family has nothing that could be inferred, or the file is damaged or cannot be written.
+        InputError: the family has nothing that could be inferred, or the file is damaged or cannot be written, as
+            while the run is trained.
     """
     if not has_encoder(run):
-        require_writable(run.folder)
-        device = run.config.device if torch.cuda.is_available() else "cpu"
-        agent = copy.deepcopy(run.agent).to(device)
-        cost = effort(run.family, run.config.steps)
-        save(train_encoder(agent, run.family, run.config.seed, device, *cost, progress), run)
+        with writing(run.folder):
+            write_encoder(run)
     return load(run.family, run.folder)
+
+
+def write_encoder(run: StoredRun, progress: Callable[[int, int], None] | None = None) -> None:
+    """Train the encoder of a run's best agent and save it; for who holds the run's lock.
+
+    Args:
+        run: the run.
+        progress: as for ``train_encoder``.
+
+    Raises:
+        InputError: the family has nothing that could be inferred, or the file cannot be written.
+    """
+    device = run.config.device if torch.cuda.is_available() else "cpu"
+    agent = copy.deepcopy(run.agent).to(device)
+    cost = effort(run.family, run.config.steps)
+    save(train_encoder(agent, run.family, run.config.seed, device, *cost, progress), run)
 
 
 class Belief:

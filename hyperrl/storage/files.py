@@ -73,6 +73,17 @@ def _sync_folder(folder: Path) -> None:
             os.close(opened)
 
 
+_TEMPORARY = re.compile(r"\.(config\.json|(checkpoint|encoder)[\w-]*\.pt)\.[0-9a-f]{8}\.tmp")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed writers of a run's own files left beside them; for who holds the run's lock."""
+    for file in folder.iterdir():
+        if _TEMPORARY.fullmatch(file.name):
+            with suppress(OSError):
+                file.unlink()
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically."""
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"

@@ -140,19 +140,20 @@ def test_other_signals_save_as_ctrl_c_does(whole, tmp_path, monkeypatch, number)
     assert same(train(FAMILY, run=tmp_path, quiet=True, resume=True).agent, whole.agent)
 
 
-def test_an_encoder_asked_for_while_the_run_trains_gives_way(whole, tmp_path, monkeypatch):
-    early, save = [], loop.save
+def test_an_encoder_asked_for_while_the_run_trains_is_refused(whole, tmp_path, monkeypatch):
+    asked_for, save = [], loop.save
 
     def asked(path, trainer, progressed):
         save(path, trainer, progressed)
-        if not early:
-            early.append(hyperrl.load(tmp_path, FAMILY).encoder)
+        with pytest.raises(InputError, match=f"^{tmp_path}: another process or thread is writing this run; wait"):
+            _ = hyperrl.load(tmp_path, FAMILY).encoder
+        asked_for.append(trainer.iteration)
 
     monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0)
     monkeypatch.setattr(loop, "save", asked)
     late = train(FAMILY, run=tmp_path, quiet=True, **SETTINGS).encoder
+    assert asked_for
     assert same(late, whole.encoder)
-    assert not same(late, early[0])
     # one that lies there from another agent is not used either
     (tmp_path / "encoder.pt").write_bytes((whole.folder / "encoder.pt").read_bytes())
     checkpoint.save(tmp_path / "encoder.pt", {**checkpoint.load(tmp_path / "encoder.pt"), "agent": "another"})
@@ -216,7 +217,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_trained(copi
     def refuse(folder):
         raise InputError(f"{folder}: cannot be written; choose a folder that can")
 
-    monkeypatch.setattr("hyperrl.adaptation.inference.require_writable", refuse)
+    monkeypatch.setattr("hyperrl.storage.lock.require_writable", refuse)
     monkeypatch.setattr(inference, "train_encoder", None)
     with pytest.raises(InputError, match="cannot be written"):
         _ = hyperrl.load(copied, FAMILY).encoder
