@@ -222,13 +222,25 @@ def train(
     encoder = encoder and bool(known.inferable)
     if unfinished:
         open_log = partial(RunLog, folder, trainer.steps)
-        loop.run_loop(trainer, progressed, folder, open_log, quiet, encoder)
+        with _unless_failed(folder):
+            loop.run_loop(trainer, progressed, folder, open_log, quiet, encoder)
     else:
         trainer.close()
     finished = Run(folder, known)
     if encoder and not inference.has_encoder(finished):
         _train_encoder(finished, quiet)
     return finished
+
+
+@contextmanager
+def _unless_failed(folder: Path) -> Iterator[None]:
+    """Take back the settings where an error comes before a first checkpoint, so that the folder holds no run."""
+    try:
+        yield
+    except Exception:
+        if not (folder / checkpoint.FILE).exists():
+            (folder / "config.json").unlink(missing_ok=True)
+        raise
 
 
 def _settings_of_run(

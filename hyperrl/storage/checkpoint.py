@@ -17,7 +17,13 @@ FORMAT = 5
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint of tensors and plain values."""
+    """Write a checkpoint of tensors and plain values into a run's folder.
+
+    Raises:
+        InputError: the folder is there no longer, or the file cannot be written.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: the run's folder is there no longer; train again, and leave it in its place")
     write_atomically(path, lambda file: torch.save({"format": FORMAT, **state}, file))
 
 
