@@ -18,14 +18,14 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from hyperrl.envs.actions import first, fitting
 from hyperrl.envs.errors import InputError, number, one_line, origin
 from hyperrl.envs.family import Family
 from hyperrl.envs.journal import Journal
-from hyperrl.envs.processes import uninterrupted
+from hyperrl.envs.processes import Processes, uninterrupted
 from hyperrl.envs.single import SingleEnv
 from hyperrl.envs.vector import VariantVectorEnv
 
@@ -445,7 +445,7 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
         makers = [partial(Context, still, None, **context) for context in self._contexts()]
         settings: dict[str, Any] = {"copy": False, "autoreset_mode": AutoresetMode.DISABLED}
         with uninterrupted():
-            self.env = {"sync": SyncVectorEnv, "async": AsyncVectorEnv}[family.vectorization](makers, **settings)
+            self.env = {"sync": SyncVectorEnv, "async": Processes}[family.vectorization](makers, **settings)
         self._once, self._resting_N = False, np.zeros(self.num_envs, dtype=bool)
         self._journal, self._obs = Journal(self.num_envs), torch.empty(0)
 

@@ -225,7 +225,8 @@ def train(
         encoder = encoder and bool(known.inferable)
         if trainer.iteration < config.iterations:
             open_log = partial(RunLog, folder, trainer.steps)
-            loop.run_loop(trainer, progressed, folder, open_log, quiet, encoder)
+            with _unless_failed(folder):
+                loop.run_loop(trainer, progressed, folder, open_log, quiet, encoder)
         trainer.close()  # no simulators beside those of the encoder
         finished = Run(folder, known)
         if encoder and not inference.has_encoder(finished):
@@ -240,6 +241,17 @@ def _holds_run(folder: Path) -> bool:
 def _require_no_run(folder: Path) -> None:
     if _holds_run(folder):
         raise InputError(f"{folder}: already holds a run; go on with --resume or choose another --run")
+
+
+@contextmanager
+def _unless_failed(folder: Path) -> Iterator[None]:
+    """Take back the settings where an error comes before a first checkpoint, so that the folder holds no run."""
+    try:
+        yield
+    except Exception:
+        if not checkpoint.has_run(folder):
+            (folder / SETTINGS).unlink(missing_ok=True)
+        raise
 
 
 def _settings_of_run(

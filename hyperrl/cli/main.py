@@ -45,6 +45,11 @@ def _main(arguments: Sequence[str] | None) -> int:
     from hyperrl.envs import InputError
 
     with warnings.catch_warnings():
+        # what Gymnasium logs of an error in another process, before it raises it here
+        of_a_process = (
+            r"(?s).*ERROR: (Received the following error|Traceback.*\bInputError\b|Raising the last exception)"
+        )
+        warnings.filterwarnings("ignore", of_a_process)
         warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
         try:
             return args.command(args) or 0

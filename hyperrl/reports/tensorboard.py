@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +24,78 @@ from hyperrl.streams import only_shown
 from hyperrl.training.trainer import Trainer
 
 
+def _told_once(method: Callable[..., None]) -> Callable[..., None]:
+    """Let a disk that is full, or a folder that has gone, be one error: later ones are passed over."""
+
+    @wraps(method)
+    def told(log: RunLog, *given: Any) -> None:
+        try:
+            method(log, *given)
+        except OSError:
+            if log.lost:
+                return
+            log.lost = True
+            raise
+
+    return told
+
+
+@contextmanager
+def _errors_kept() -> Iterator[None]:
+    """Show no traceback of TensorBoard's thread: its error comes back from the next call."""
+    before = threading.excepthook
+
+    def show(error: threading.ExceptHookArgs) -> None:
+        if not type(error.thread).__module__.startswith("tensorboard."):
+            before(error)
+
+    threading.excepthook = show
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
 class RunLog:
-    """A run's event file. Tags are Stable-Baselines3's where it has one; the x axis is environment steps."""
+    """A run's event file. Tags are Stable-Baselines3's where it has one; the x axis is environment steps.
+
+    What cannot be written any more raises ``OSError`` once.
+    """
 
     def __init__(self, folder: Path, step: int) -> None:
-        """Open it; what an interrupted run wrote after ``step`` is hidden."""
-        self.folder = folder
-        # TensorBoard hides purge_step itself too, which the checkpoint's run has written and will not write again
-        self.writer = SummaryWriter(folder, purge_step=step + 1)
+        """What is in the folder after ``step``, from an interrupted run, is hidden."""
+        self.folder, self.step, self.lost = folder, step, False
 
     def __enter__(self) -> RunLog:
+        with ExitStack() as opened:
+            opened.enter_context(_errors_kept())
+            # TensorBoard hides purge_step itself too, which the checkpoint's run has written and will not write again
+            self.writer = SummaryWriter(self.folder, purge_step=self.step + 1)
+            opened.callback(self._close)
+            self._exit = opened.pop_all()
         return self
 
     def __exit__(self, *_: Any) -> None:
+        with only_shown("curves in TensorBoard"):
+            self._exit.close()
+
+    @_told_once
+    def _close(self) -> None:
         self.writer.close()
 
+    @_told_once
     def scalars(self, metrics: dict[str, float], step: int) -> None:
         """Curves; what is not finite (no episode ended, say) is left out."""
         for tag, value in metrics.items():
             if math.isfinite(value):
                 self.writer.add_scalar(tag, value, step)
 
+    @_told_once
     def flush(self) -> None:
         """Put on disk what was logged, so that a checkpoint never knows more than the curves."""
         self.writer.flush()
 
+    @_told_once
     def weights(self, trainer: Trainer, variants_TP: np.ndarray) -> None:
         """Histograms of the generated weights, and of their deviation across variants."""
         weights_TD, _ = _generated(trainer.agent, trainer, variants_TP)
@@ -52,6 +103,7 @@ class RunLog:
             self.writer.add_histogram("weights/generated", weights_TD, trainer.steps)
             self.writer.add_histogram("weights/deviation_across_variants", weights_TD.std(0), trainer.steps)
 
+    @_told_once
     def finish(self, best: Agent, trainer: Trainer, variants_TP: np.ndarray, score: float) -> None:
         """The best agent's GIF on a validation variant, its embeddings for the projector, and the hparams page."""
         if trainer.family.drawn:
@@ -73,6 +125,7 @@ class RunLog:
         self.writer.flush()
         self.writer.add_hparams(settings, {"hparam/validation": score}, run_name=".")
 
+    @_told_once
     def _gif(self, best: Agent, trainer: Trainer, variant_P: np.ndarray) -> None:
         parameters = dict(zip(trainer.family.names, map(float, variant_P), strict=True))
         policy = VariantPolicy(best, trainer.family, parameters, device=trainer.device)

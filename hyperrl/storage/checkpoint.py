@@ -25,12 +25,14 @@ FORMAT = 6
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint of tensors and plain values.
+    """Write a checkpoint of tensors and plain values into a run's folder.
 
     Raises:
-        InputError: a tensor of it holds NaN or an infinity, the environment's own state aside; or the file cannot be
-            written. What was there before stays.
+        InputError: a tensor of it holds NaN or an infinity, the environment's own state aside; the folder is there no
+            longer; or the file cannot be written. What was there before stays.
     """
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: the run's folder is there no longer; train again, and leave it in its place")
     for name in _not_finite(state):
         raise InputError(
             f"{path}: not written, because {name} is not finite: the training has diverged; choose a lower "
