@@ -23,6 +23,8 @@ from hyperrl.envs.vector import VariantVectorEnv
 
 MOST_VARIANTS = 1_000_000
 """Of a split: they are drawn in seconds and held in memory."""
+MOST_SPELLED = 6
+"""Parameters of a variant in one line of words."""
 
 
 _NAME = re.compile(rf"\w[\w.-]{{0,{MOST_LETTERS - 1}}}")
@@ -230,6 +232,12 @@ class Family:
     def untable(self, table_TP: np.ndarray) -> list[dict[str, float]]:
         """Rows of (T, P) as one dictionary for each variant."""
         return [dict(zip(self.names, map(float, row), strict=True)) for row in table_TP]
+
+    def spelled(self, variant_P: Iterable[float]) -> str:
+        """``gravity=12 length=0.8``: a variant (P,) in a line of few words, its distractors left out."""
+        acting = [(p.name, value) for p, value in zip(self.parameters, variant_P, strict=True) if not p.distractor]
+        shown = [f"{name}={value:.4g}" for name, value in acting[:MOST_SPELLED]]
+        return " ".join(shown) + (f" and {len(acting) - len(shown)} more" if len(acting) > len(shown) else "")
 
     def box(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
         """Low and high ends (P,) of the ``train`` or the ``wide`` ranges."""

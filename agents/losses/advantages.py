@@ -23,7 +23,8 @@ def gae(
     Returns:
         Advantages (S, T, E).
     """
-    delta_STE = rewards_STE + gamma * next_values_STE * ~terminated_STE - values_STE
+    # not a product: what an episode terminates in may be NaN
+    delta_STE = rewards_STE + gamma * torch.where(terminated_STE, 0.0, next_values_STE) - values_STE
     decay_STE = gamma * gae_lambda * (~done_STE).to(rewards_STE.dtype)
     advantage = torch.zeros_like(delta_STE[0])
     advantages = []

@@ -19,6 +19,7 @@ from hyperrl.envs import InputError
 from hyperrl.storage import checkpoint
 from hyperrl.storage.agent import build_agent
 from hyperrl.streams import console, only_shown
+from hyperrl.training.finite import Unusable, whole
 from hyperrl.training.held_out import VALIDATION, HeldOut, Progressed
 from hyperrl.training.trainer import Trainer
 
@@ -96,13 +97,24 @@ def run_loop(
         _progress_bar(config, first, quiet) as advance,
         open_log() as log,
     ):
+
+        def keep() -> None:
+            if not progressed.agent:
+                held_out.keep(trainer, progressed)
+            with only_shown("curves in TensorBoard"):
+                log.flush()
+            save(path, trainer, progressed)
+
         while trainer.iteration < config.iterations:
-            metrics = trainer.iterate()
-            if not np.isfinite(metrics["train/loss"]):
+            try:
+                metrics = trainer.iterate()
+            except Unusable as fault:
+                if not (trainer.iteration and whole(trainer.agent)):
+                    raise
+                keep()
                 raise InputError(
-                    f"loss={metrics['train/loss']} after {trainer.steps:,} steps: the training has diverged; "
-                    "choose a lower learning_rate, or mend the family's physics"
-                )
+                    f"{fault}; saved after {trainer.steps:,} steps, --resume starts new episodes"
+                ) from None
             metrics["time/fps"] = (trainer.steps - first) / (time.monotonic() - started)
             if trainer.iteration in evaluated:
                 metrics |= held_out.play(trainer, progressed)
@@ -113,11 +125,7 @@ def run_loop(
             advance(trainer.steps, metrics)
             last = trainer.iteration == config.iterations
             if last or stop() or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-                if not progressed.agent:
-                    held_out.keep(trainer, progressed)
-                with only_shown("curves in TensorBoard"):
-                    log.flush()
-                save(path, trainer, progressed)
+                keep()
                 saved = time.monotonic()
                 if last:
                     best = build_agent(trainer.family, config, trainer.device)

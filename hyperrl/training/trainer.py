@@ -22,6 +22,7 @@ from hyperrl.play.actors import AgentActor
 from hyperrl.play.rollout import Rollout, collect
 from hyperrl.seeds import seed_of, torch_generator
 from hyperrl.storage.agent import build_agent, pick_device
+from hyperrl.training import finite
 from hyperrl.training.sampler import Sampler, UniformSampler
 
 KL_LIMIT = 4
@@ -112,18 +113,40 @@ class Trainer:
         return self.iteration * self.config.iteration_steps
 
     def iterate(self) -> dict[str, float]:
-        """One iteration of the meta-loop; returns what TensorBoard shows of it."""
+        """One iteration of the meta-loop; returns what TensorBoard shows of it.
+
+        Raises:
+            Unusable: something of it is not finite, or too large.
+        """
         self.resample()
         rollout = self.collect()
         reward_STE = self.reward(rollout)
         batch, estimated = self.estimate(rollout._replace(reward_STE=reward_STE))
         discounted_STE, episodes = self.count_episodes(rollout, reward_STE)
-        updated = self.update(batch, rollout.context_RTC)
+        usable = finite.usable(rollout, discounted_STE)
+        updated = self.update(batch, rollout.context_RTC, usable)
+        metrics = {"usable": usable, **episodes, **estimated, **updated}
+        # one copy to the host for all of them
+        shown = dict(zip(metrics, torch.stack(list(metrics.values())).tolist(), strict=True))
+        if not (shown.pop("usable") and math.isfinite(shown["train/loss"])):
+            raise self._unusable(rollout, discounted_STE, shown["train/loss"])
         self.normalise(rollout.obs_STEO, discounted_STE)
         self.iteration += 1
-        metrics = episodes | estimated | updated
-        # one copy to the host for all of them
-        return dict(zip(metrics, torch.stack(list(metrics.values())).tolist(), strict=True))
+        return shown
+
+    def _unusable(self, rollout: Rollout, discounted_STE: Tensor, loss: float) -> finite.Unusable:
+        """What is wrong with an iteration, after which every copy starts anew."""
+        line = (
+            f"loss={loss} after {self.steps + self.config.iteration_steps:,} steps: the training has diverged; choose "
+            "a lower learning_rate, or mend the family's physics"
+        )
+        if finite.whole(self.agent) and not finite.usable(rollout, discounted_STE):
+            line = finite.first_unusable(rollout, discounted_STE, self.family, self.env.variants_TP, self.steps)
+        self.obs, _ = self.env.reset()
+        self.actor.begin(self.env)
+        for running_TE in (self.discounted_TE, self.episode_return_TE, self.episode_length_TE):
+            running_TE.zero_()
+        return finite.Unusable(line)
 
     def resample(self) -> None:
         """Give the slots whose variants have lived for ``lifetime`` episodes' worth of steps freshly drawn ones."""
@@ -223,12 +246,15 @@ class Trainer:
             else:
                 yield batch.take(rows), context_RTC[0]
 
-    def update(self, batch: Batch, context_RTC: Tensor) -> dict[str, Tensor]:
-        """Epochs of updates; each minibatch generates the weights again, so that gradients reach the generator."""
+    def update(self, batch: Batch, context_RTC: Tensor, usable: Tensor | None = None) -> dict[str, Tensor]:
+        """Epochs of updates; each minibatch generates the weights again, so that gradients reach the generator.
+
+        Where ``usable``, a boolean on the device, is false, all of them are void.
+        """
         config, parameters = self.config, list(self.agent.parameters())
         learning_rate = self.optimiser.param_groups[0]["lr"]
         rate = self.caution * (config.learning_rate * (1 - self.iteration / config.iterations))
-        active = torch.ones((), device=self.device)
+        active = torch.ones((), device=self.device) if usable is None else usable.float()
         learning_rate.copy_(rate)
         shown: dict[str, Tensor] = {}
         history = []
@@ -241,7 +267,7 @@ class Trainer:
                 terms.loss.backward()
                 gradient_norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
                 approx_kl = terms.approx_kl_T.mean()
-                active = active * (approx_kl <= KL_LIMIT * config.target_kl)
+                active = active * (approx_kl <= KL_LIMIT * config.target_kl) * gradient_norm.isfinite()
                 # fused Adam takes no step, and keeps its moments, where this is 1; nothing waits for the device.
                 # PyTorch reads the attribute with getattr, and declares it nowhere
                 self.optimiser.found_inf = 1 - active  # type: ignore[attr-defined]
