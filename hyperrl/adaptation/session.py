@@ -19,7 +19,7 @@ from hyperrl.adaptation.result import EPISODES, Adaptation
 from hyperrl.adaptation.selection import JUDGED, MARKS, Selection
 from hyperrl.envs import InputError
 from hyperrl.play.actors import AgentActor
-from hyperrl.play.episodes import START_SEED, Episodes, play, require_room
+from hyperrl.play.episodes import START_SEED, Episodes, play, require_room, warn_of_not_finite
 from hyperrl.play.policy import VariantPolicy
 from hyperrl.seeds import seed_of
 from hyperrl.storage.agent import ordinary
@@ -242,6 +242,7 @@ class _Session:
 
     def result(self, points: list[Point], policy_type: type[VariantPolicy]) -> Adaptation:
         """The points as arrays, with the adapted weights."""
+        warn_of_not_finite(self.family, self.variants_TP, np.stack([point.returns_T for point in points], axis=1))
         return Adaptation(
             run=self.run,
             mode=self.mode,

@@ -17,7 +17,7 @@ from hyperrl.evaluation.calibration import Prediction
 from hyperrl.evaluation.statistics import Interval, interval, iqm, worst_tenth
 from hyperrl.experts.cache import EXPERTS, cached_experts, normalised
 from hyperrl.play.actors import AgentActor
-from hyperrl.play.episodes import play, require_room
+from hyperrl.play.episodes import play, require_room, warn_of_not_finite
 from hyperrl.storage.run import SPLIT_SIZE, StoredRun
 
 
@@ -145,6 +145,7 @@ def evaluate(
     played = play(family, table_TP, actor, episodes, gamma=gamma)
     actor.generate(torch.as_tensor(table_TP))  # where parameters have drifted, the first weights again
     predicted_T = actor.values(played.start_NO).double().mean(1).numpy()
+    warn_of_not_finite(family, table_TP, played.returns_TE)
     records = cached_experts(family, table_TP, experts)
     return Evaluation(
         family=family.name,

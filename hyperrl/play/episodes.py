@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from contextlib import closing
 from typing import NamedTuple
 
@@ -65,6 +66,22 @@ class Episodes(NamedTuple):
         rows = slice(variants * self.returns_TE.shape[1])
         some = slice(variants)
         return Episodes(self.returns_TE[some], self.lengths_TE[some], self.discounted_TE[some], self.start_NO[rows])
+
+
+def warn_of_not_finite(family: Family, variants_TP: np.ndarray, returns_TE: np.ndarray) -> None:
+    """Say in one line how many returns (T, E) are not finite, and of which variant (T, P) the first is.
+
+    They are results: nothing leaves them out, so that a mean over them is not finite either.
+    """
+    wrong_TE = ~np.isfinite(returns_TE)
+    if wrong_TE.any():
+        first = wrong_TE.any(1).argmax()
+        warnings.warn(
+            f"{wrong_TE.sum()} of {wrong_TE.size} returns are not finite, of {wrong_TE.any(1).sum()} variants, the "
+            f"first {family.spelled(variants_TP[first])}: means over them are neither, and null in JSON; mend family "
+            f"{family.name!r} there",
+            stacklevel=3,
+        )
 
 
 def play(

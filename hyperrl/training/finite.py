@@ -1,4 +1,4 @@
-"""What nothing can be learned from: observations, rewards and returns that are not finite, or too large to be squared."""
+"""What nothing can be learned from: numbers of a rollout that are not finite, or too large to be squared."""
 
 from __future__ import annotations
 

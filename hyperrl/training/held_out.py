@@ -9,7 +9,7 @@ import torch
 
 from hyperrl.envs import Family
 from hyperrl.play.actors import AgentActor
-from hyperrl.play.episodes import play
+from hyperrl.play.episodes import play, warn_of_not_finite
 from hyperrl.seeds import seed_of
 from hyperrl.training.trainer import Trainer
 
@@ -41,7 +41,10 @@ class HeldOut:
             self.variants[split] = family.variants(split, HELD_OUT[split])
 
     def play(self, trainer: Trainer, progressed: Progressed) -> dict[str, float]:
-        """Play every split at once, remember the curves, and keep the agent if it is the best on validation."""
+        """Play every split at once, remember the curves, and keep the agent if it is the best on validation.
+
+        Returns that are not finite decide nothing, and a warning says so.
+        """
         table_TP = np.concatenate(list(self.variants.values()))
         actor = AgentActor(trainer.agent, trainer.family)
         played = play(trainer.family, table_TP, actor, HELD_OUT_EPISODES, seed_of("held-out starts"), trainer.device)
@@ -51,7 +54,8 @@ class HeldOut:
         for split, score_T in scores.items():
             progressed.curves.setdefault(split, []).append(float(score_T.mean()))
         validation = scores[VALIDATION]
-        if validation.mean() >= progressed.score:
+        warn_of_not_finite(trainer.family, table_TP, played.returns_TE)
+        if np.isfinite(validation).all() and validation.mean() >= progressed.score:
             progressed.score = float(validation.mean())
             self.keep(trainer, progressed)
         tags = {f"eval/{split}/mean_reward": float(score_T.mean()) for split, score_T in scores.items()}

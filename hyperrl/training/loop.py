@@ -99,7 +99,7 @@ def run_loop(
     ):
 
         def keep() -> None:
-            if not progressed.agent:
+            if np.isneginf(progressed.score):  # nothing to choose by, up to now
                 held_out.keep(trainer, progressed)
             with only_shown("curves in TensorBoard"):
                 log.flush()
