@@ -181,6 +181,11 @@ class Config:
         """Iterations in all."""
         return -(-self.steps // self.iteration_steps)
 
+    @property
+    def longest(self) -> int:
+        """Steps of a held-out episode at most: as many as each copy plays in all of the training, or 1,000."""
+        return max(1000, self.steps // (self.variants * self.copies))
+
     def updated(self, changes: Mapping[str, Any]) -> Config:
         """The same settings with some of them changed.
 

@@ -25,6 +25,8 @@ LAST_SHARE = 1 / 10
 """Share of an episode whose mean reward is taken to go on where the time limit cut it."""
 
 
+LONGEST = 10_000
+"""Steps of an episode that is played to judge, at the most; a longer one is cut there, as by its time limit."""
 MOST_COPIES, MOST_WEIGHTS = 2**22, 2**28
 """Held in memory at once at the most: some 1 GiB each."""
 
@@ -92,6 +94,7 @@ def play(
     seed: int = START_SEED,
     device: str | torch.device = "cpu",
     gamma: float = 1.0,
+    longest: int = LONGEST,
 ) -> Episodes:
     """Play ``episodes`` episodes on each variant in this process, as many at once as the family has ``simulators``.
 
@@ -103,7 +106,14 @@ def play(
         seed: of the starts; the same seed gives every policy the same starts.
         device: where to play.
         gamma: discount of ``discounted_TE``.
+        longest: steps of an episode at the most, with a warning where that is below the family's time limit.
     """
+    if family.max_episode_steps > longest:
+        warnings.warn(
+            f"family {family.name!r}: episodes that judge are cut after {longest:,} of {family.max_episode_steps:,} "
+            "steps; give a shorter max_episode_steps to judge whole ones",
+            stacklevel=2,
+        )
     parts = -(-len(variants_TP) // family.at_once(episodes, len(variants_TP)))
     size = -(-len(variants_TP) // parts)  # of each, filled up with the last variant
     played = []
@@ -113,7 +123,7 @@ def play(
             if begin:
                 env.put(variants_TP[rows])
             mine = actor if parts == 1 else actor.part(torch.as_tensor(rows))
-            played.append(play_once(env, mine, seed, gamma).first(len(variants_TP) - begin))
+            played.append(play_once(env, mine, seed, gamma, longest).first(len(variants_TP) - begin))
     return Episodes(
         returns_TE=np.concatenate([part.returns_TE for part in played]),
         lengths_TE=np.concatenate([part.lengths_TE for part in played]),
@@ -123,15 +133,15 @@ def play(
 
 
 @torch.no_grad()
-def play_once(env: VariantVectorEnv, actor: Actor, seed: int, gamma: float = 1.0) -> Episodes:
-    """One episode of every copy of an environment, from the starts of ``seed``."""
+def play_once(env: VariantVectorEnv, actor: Actor, seed: int, gamma: float = 1.0, longest: int = LONGEST) -> Episodes:
+    """One episode of every copy of an environment, from the starts of ``seed``, of ``longest`` steps at the most."""
     obs, _ = env.reset(seed=seed, options={"paired": True, "once": True})
     actor.begin(env)
     alive = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
     returns = torch.zeros(env.num_envs, dtype=torch.float64, device=env.device)
     lengths = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
     discounted, late, cut = torch.zeros_like(returns), torch.zeros_like(returns), alive
-    start, limit = obs.clone(), env.family.max_episode_steps
+    start, limit = obs.clone(), min(env.family.max_episode_steps, longest)
     last = math.ceil(limit * LAST_SHARE)
     for step, transition in enumerate(play_steps(env, obs, actor, limit)):
         reward = transition.reward_N * alive

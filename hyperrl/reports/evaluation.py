@@ -45,8 +45,15 @@ def save_evaluations(run: StoredRun, evaluations: Sequence[Evaluation], sweeps: 
         "learning_curves": figures.learning_curves(family, curves),
         "return_over_parameters": figures.return_over_parameters(family, points, swept),
     }
-    predictions = {str(e.split): (e.prediction.predicted_T, e.prediction.measured_T) for e in splits}
-    drawn["predicted_return"] = figures.predicted_return(family, predictions, run.config.gamma)
+    # what is not finite has no place in a figure; evaluate has said which it is
+    finite = {str(e.split): np.isfinite(e.prediction.predicted_T + e.prediction.measured_T) for e in splits}
+    predictions = {
+        str(e.split): (e.prediction.predicted_T[shown_T], e.prediction.measured_T[shown_T])
+        for e, shown_T in zip(splits, finite.values(), strict=True)
+        if shown_T.any()
+    }
+    if predictions:
+        drawn["predicted_return"] = figures.predicted_return(family, predictions, run.config.gamma)
     if len(spread) > 1:
         first, second = sorted(spread, key=lambda name: -spread[name])[:2]
         grids, returns = grid(run, first, second)

@@ -9,7 +9,7 @@ import torch
 
 from hyperrl.envs import Family
 from hyperrl.play.actors import AgentActor
-from hyperrl.play.episodes import play, warn_of_not_finite
+from hyperrl.play.episodes import LONGEST, play, warn_of_not_finite
 from hyperrl.seeds import seed_of
 from hyperrl.training.trainer import Trainer
 
@@ -47,7 +47,15 @@ class HeldOut:
         """
         table_TP = np.concatenate(list(self.variants.values()))
         actor = AgentActor(trainer.agent, trainer.family)
-        played = play(trainer.family, table_TP, actor, HELD_OUT_EPISODES, seed_of("held-out starts"), trainer.device)
+        played = play(
+            trainer.family,
+            table_TP,
+            actor,
+            HELD_OUT_EPISODES,
+            seed_of("held-out starts"),
+            trainer.device,
+            longest=min(trainer.config.longest, LONGEST),
+        )
         ends = np.cumsum([len(variants) for variants in self.variants.values()])[:-1]
         scores = dict(zip(self.variants, np.split(played.returns_TE.mean(1), ends), strict=True))
         progressed.curves["steps"].append(trainer.steps)

@@ -11,7 +11,10 @@ import torch
 
 import hyperrl
 from hyperrl.api import train
-from hyperrl.envs import InputError
+from hyperrl.config import Config
+from hyperrl.envs import InputError, registry
+from hyperrl.families import tuned
+from hyperrl.play.episodes import LONGEST
 from hyperrl.storage import checkpoint
 from hyperrl.training.held_out import HeldOut, Progressed
 from hyperrl.training.trainer import Trainer
@@ -132,3 +135,21 @@ def test_on_the_command_line_too(ticks_run, ticks, cli, tmp_path, monkeypatch):
     assert re.search(r"^warning: \d+ of 640 returns are not finite", err, re.MULTILINE)
     assert "nan" in out
     assert json.loads((tmp_path / "found.json").read_text())["mean"] is None
+
+
+def test_held_out_play_is_cut_where_training_is_short(ticks, make_trainer):
+    """A time limit of a million steps, and episodes that never end: 1,000 steps are played, and one line says so."""
+    endless = replace(
+        ticks, max_episode_steps=10**6, step=lambda state, action, p: (state, state[..., 0] + 1, state[..., 0] > 9)
+    )
+    trainer, progressed = make_trainer(endless), Progressed()
+    with pytest.warns(UserWarning, match="episodes that judge are cut after 1,000 of 1,000,000 steps; give a shorter"):
+        metrics = HeldOut(endless).play(trainer, progressed)
+    assert metrics["eval/mean_ep_length"] == metrics["eval/mean_reward"] == 1000
+    config = trainer.config
+    assert replace(config, steps=8 * 3000).longest == 3000  # 4 variants x 2 copies
+    # nothing is cut of what is shipped, with its own settings
+    for name in registry.families():
+        family = registry.get(name)
+        settings = Config(family=name).updated(tuned(family).training)
+        assert family.max_episode_steps <= min(settings.longest, LONGEST)
