@@ -50,7 +50,8 @@ def _write(file: Path, content: dict[str, Any]) -> None:
 
 def save_run(path: Path, state: Mapping[str, Any]) -> None:
     """As ``save``, and keep what was at ``path`` beside it: whenever this is killed, one of the two files is whole."""
-    if path.exists():
+    with suppress(InputError):  # a damaged one must not take the place of the whole one before
+        load(path)
         write_atomically(path.with_name(PREVIOUS), lambda file: _keep(path, file))
     save(path, state)
 
