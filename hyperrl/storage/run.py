@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -90,20 +90,41 @@ def write_settings(folder: Path, config: Config, family: Family) -> None:
         "splits": splits,
         "fingerprint": _fingerprint(family),
     }
-    write_json(folder / SETTINGS, content)
+    write_json(folder / SETTINGS, {**content, "digest": _digest(content)})
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """SHA-256 of all that a run's settings say but where its family is found, which may move."""
+    said = {name: value for name, value in content.items() if name != "digest"}
+    said["config"] = {name: value for name, value in content["config"].items() if name != "family"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def identity(folder: Path) -> str:
-    """SHA-256 of all that a run's settings say but where its family is found, which may move.
-
-    Checkpoints and the encoder carry it: what another run wrote, or settings edited since, are noticed.
+    """The digest of a run's settings, which its checkpoints and its encoder carry.
 
     Raises:
-        InputError: the settings cannot be read.
+        InputError: the settings are not there, cannot be read, or were edited.
     """
-    content = read_json(folder / SETTINGS)
-    content["config"].pop("family", None)
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return str(_read(folder)["digest"])
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """The settings as they were written."""
+    path = folder / SETTINGS
+    if not path.is_file():
+        raise InputError(f"{folder}: holds no run; name a folder that hyperrl train wrote")
+    content = read_json(path)
+    damaged = InputError(f"{path}: damaged or edited; restore it, or train again into another folder")
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+        raise damaged
+    if content.get("format") != checkpoint.FORMAT:
+        raise InputError(
+            f"{path}: format {_short(content.get('format'))}, this version reads {checkpoint.FORMAT}; train again"
+        )
+    if content.get("digest") != _digest(content) or not isinstance(content["config"].get("family"), str):
+        raise damaged
+    return content
 
 
 def _fingerprint(family: Family) -> list[float] | None:
@@ -125,26 +146,11 @@ def read_settings(folder: Path, family: Family | str | None = None) -> tuple[Con
     Raises:
         InputError: there is no run, it is damaged or of another format, or its family has changed since.
     """
-    path = folder / SETTINGS
-    if not path.is_file():
-        raise InputError(f"{folder}: holds no run; name a folder that hyperrl train wrote")
-    content = read_json(path)
-    damaged = InputError(f"{path}: damaged; restore it, or train again into another folder")
-    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
-        raise damaged
-    if content.get("format") != checkpoint.FORMAT:
-        raise InputError(f"{path}: format {content.get('format')}, this version reads {checkpoint.FORMAT}; train again")
+    path, content = folder / SETTINGS, _read(folder)
     settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in content["config"].items()
     }
-    if {setting.name for setting in fields(Config)} != set(settings):
-        raise damaged
-    try:
-        config = Config(**settings)
-    except TypeError:
-        raise damaged from None
-    if not isinstance(config.family, str):
-        raise damaged
+    config = Config(**settings)
     if not isinstance(family, Family):
         family = of_run(config.family, folder) if family is None else resolve(family)
     difference = _difference(json.loads(json.dumps(definition(family))), content.get("family"))

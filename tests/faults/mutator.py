@@ -95,7 +95,7 @@ def spoil(content, rng):
     state = torch.load(io.BytesIO(content), weights_only=True)
     found = list(_tensors(state))
     owner, key = found[rng.integers(len(found))]
-    value, kind = owner[key].clone(), rng.integers(4)
+    value, kind = owner[key].clone().contiguous(), rng.integers(4)
     if kind == 0 and value.is_floating_point():
         value.view(-1)[0] = float("nan")
     elif kind == 1:
@@ -103,7 +103,8 @@ def spoil(content, rng):
     elif kind == 2:
         value = value.double() if value.dtype != torch.float64 else value.float()
     else:
-        value.view(-1)[-1] += 1
+        last = value.view(-1)[-1]
+        value.view(-1)[-1] = ~last if value.dtype == torch.bool else last + 1
     owner[key] = value
     return _archive(state)
 

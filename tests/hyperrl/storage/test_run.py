@@ -11,7 +11,7 @@ import hyperrl
 from hyperrl.envs import InputError, registry
 from hyperrl.envs.fingerprint import fingerprint, same_physics
 from hyperrl.storage import checkpoint
-from hyperrl.storage.run import identity
+from hyperrl.storage.run import _digest, identity
 
 
 def heavier(family):
@@ -37,6 +37,7 @@ def test_a_run_without_a_fingerprint_is_taken_as_it_is(ticks, ticks_run, tmp_pat
     shutil.copytree(ticks_run.folder, folder)
     content = json.loads((folder / "config.json").read_text())
     content["fingerprint"] = None
+    content["digest"] = _digest(content)
     (folder / "config.json").write_text(json.dumps(content))
     state = checkpoint.load(folder / "checkpoint.pt")
     checkpoint.save(folder / "checkpoint.pt", {**state, "run": identity(folder)})
