@@ -4,7 +4,10 @@ Each ends with exit status 2 and one line that names the value, or the option; n
 """
 
 import hashlib
+import json
 import re
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -62,41 +65,47 @@ def values_of(command, action):
 
 
 def lines():
-    """Every wrong command line, as words."""
+    """Every wrong command line: the command, its words, and what the answer must name."""
     for name, parser in COMMANDS.items():
         right = VALID[name].split()
-        yield name, [*right, "--nonsense"]
-        yield name, [*right, "spare", "words"]
+        yield name, [*right, "--nonsense"], "--nonsense"
+        yield name, [*right, "spare", "words"], "words"
         for action in parser._actions:
             if action.dest == "help":
                 continue
             option = action.option_strings[-1:]
             if action.nargs == 0:
-                yield name, [*right, f"{option[0]}=1"]
+                yield name, [*right, f"{option[0]}=1"], option[0]
                 continue
             if option and option[0] not in right:
-                yield name, [*right, *option]
+                yield name, [*right, *option], option[0]
             for value in values_of(name, action):
+                wrong = option[0] if option and value in ("", "-inf") else value  # argparse reads -inf as an option
                 if not option:
-                    yield name, [value, *right[1:]]
+                    yield name, [value, *right[1:]], value
                 elif option[0] in right:
                     at = right.index(option[0])
-                    yield name, [*right[:at], *option, value, *right[at + 2 :]]
+                    yield name, [*right[:at], *option, value, *right[at + 2 :]], wrong
                 else:
                     several = [value, value] if action.nargs == 2 else [value]
-                    yield name, [*right, *option, *several]
+                    yield name, [*right, *option, *several], wrong
                     if action.nargs is None:
-                        yield name, [*right, f"{option[0]}={value}"]
+                        yield name, [*right, f"{option[0]}={value}"], value or option[0]
             if action.required:
                 at = right.index(option[0]) if option else 0
-                yield name, right[:at] + right[at + 2 if option else 1 :]
+                yield name, right[:at] + right[at + 2 if option else 1 :], option[0] if option else action.metavar
     for words in ([""], ["nonsense"], ["--nonsense"], ["\x1b[2J"], ["Train", "cartpole"]):
-        yield None, words
+        yield None, words, words[0]
 
 
-LINES = [[*([name] if name else []), *words] for name, words in lines()]
-assert len(LINES) > 700
+LINES = [([*([name] if name else []), *words], wrong) for name, words, wrong in lines()]
 DAILY = LINES[::SHORT]
+COUNTS_FILE = Path(__file__).with_name("counts") / "command_lines.json"
+
+
+def test_so_many_lines_are_tried():
+    found = Counter(words[0] if words and words[0] in COMMANDS else "none" for words, _ in LINES)
+    assert json.loads(COUNTS_FILE.read_text()) == found
 
 
 @pytest.fixture(scope="module")
@@ -148,8 +157,22 @@ def guarded(monkeypatch, tmp_path):
     return tmp_path
 
 
-def refused(words, places, here, capsys):
-    words = [re.sub(r"\{(\w+)\}", lambda found: str(places[found[1]]), word) for word in words]
+def is_named(wrong, said):
+    """Whether a line names what is wrong: as it was typed, its spaces and escapes aside, or as it was read."""
+    name, _, value = wrong.rpartition("=")
+    if wrong.startswith("--"):
+        return wrong.removeprefix("--").replace("-", "_") in said.replace("-", "_")
+    if any(form in said for form in (" ".join(wrong.split()), repr(wrong)[1:-1][:20], f"{name}: unknown parameter")):
+        return True
+    try:
+        number = float(value)
+    except ValueError:
+        return False
+    return any(form in said for form in (f"{number:g}", str(number), str(int(number)) if abs(number) < 1e31 else "inf"))
+
+
+def refused(words, wrong, places, here, capsys):
+    *words, wrong = (re.sub(r"\{(\w+)\}", lambda found: str(places[found[1]]), word) for word in (*words, wrong))
     before = state(places["run"].parent)
     try:
         status = main(words)
@@ -163,6 +186,7 @@ def refused(words, places, here, capsys):
     assert out == "", out
     assert "Traceback" not in err
     assert re.search(r"; \w|, as in |expected |invalid |required: |choose from", err), f"no remedy: {err}"
+    assert is_named(wrong, err), f"{wrong!r} is not named: {err}"
     assert state(places["run"].parent) == before
     assert not list(here.iterdir()), "something was written"
 
@@ -170,11 +194,11 @@ def refused(words, places, here, capsys):
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("line", range(len(DAILY)))
 def test_a_wrong_line_is_one_line(line, places, guarded, capsys):
-    refused(DAILY[line], places, guarded, capsys)
+    refused(*DAILY[line], places, guarded, capsys)
 
 
 @pytest.mark.faults
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("line", range(len(LINES)))
 def test_every_wrong_line_is_one_line(line, places, guarded, capsys):
-    refused(LINES[line], places, guarded, capsys)
+    refused(*LINES[line], places, guarded, capsys)
