@@ -557,7 +557,8 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
 
         Returns:
             The observations (T * E, O), and which copies (T * E,) begin another episode, because the environment does
-            not repeat itself: their observations, rewards or ends were others than before. A warning says so.
+            not repeat itself (their observations, rewards or ends were others than before), or because theirs is too
+            long for the journal. A warning says so.
 
         Raises:
             InputError: the environment raised an error meanwhile.
@@ -565,14 +566,19 @@ class GymnasiumVectorEnv(VariantVectorEnv[GymnasiumFamily]):
         self._generator.set_state(state["generator"].cpu())
         self._once = state["once"]
         self._journal.load_state_dict(state["journal"])
-        differs_N = self._repeat(state["variants_TP"], state["resting_N"].numpy())
+        resting_N = state["resting_N"].numpy()
+        too_long_N = self._journal.too_long_N & ~resting_N
+        differs_N = self._repeat(state["variants_TP"], resting_N) | too_long_N
         self._drift_start_TP.copy_(state["drift_start_TP"])
         self._drift_step_T.copy_(state["drift_step_T"])
         differs_N |= (self._obs != state["obs_NO"].to(self.device)).any(1).cpu().numpy()
         if differs_N.any():
+            why = "its environment does not repeat itself: the same seeds and actions led elsewhere"
+            if too_long_N.any():
+                why = "its running episodes are too long to be repeated"
             warnings.warn(
-                f"family {self.family.name!r}: its environment does not repeat itself: the same seeds and actions led "
-                "elsewhere; the run goes on with new episodes, and not as if it had never stopped",
+                f"family {self.family.name!r}: {why}; the run goes on with new episodes, and not as if it had never "
+                "stopped",
                 stacklevel=2,
             )
             self._rest(self._resting_N & ~differs_N)

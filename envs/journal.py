@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
+MOST_BYTES = 2**26
+"""Of actions, 64 MiB: so much is in a checkpoint at the most."""
+
 
 class Journal:
     """The seeds of N copies' running episodes, and the actions of all copies since the oldest of these began.
+
+    No more than ``MOST_BYTES`` of actions are kept: episodes that began before these cannot be repeated.
 
     A copy's first episode has the copy's own seed, the k-th after that one a seed derived from it and k: what a copy
     plays does not depend on the others.
@@ -42,11 +47,18 @@ class Journal:
         """Take down actions (N, ...), and the variants that they are taken in where these drift, else (0,)."""
         self._forget()
         self.steps.append((given_N.copy(), variants_TP))
+        while len(self.steps) * (given_N.nbytes + variants_TP.nbytes) > MOST_BYTES:
+            self.steps.popleft()
 
     def _forget(self) -> None:
         """Leave out what is older than the oldest running episode."""
         while len(self.steps) > self.length_N.max():
             self.steps.popleft()
+
+    @property
+    def too_long_N(self) -> np.ndarray:
+        """Which running episodes (N,) began before the actions that are kept."""
+        return self.length_N > len(self.steps)
 
     def count(self, reward_N: np.ndarray, playing_N: np.ndarray) -> None:
         """Count the step that was added last: its rewards (N,), and which copies (N,) took it."""

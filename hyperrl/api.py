@@ -206,16 +206,16 @@ def train(
     chosen = {name: value for name, value in named.items() if value is not None} | settings
     config = Config(family=reference).updated({**tuned(known).training, **chosen})
     if run is not None:
+        if not isinstance(run, str | Path) or run in ("", Path()):
+            raise InputError(f"run={run!r}: must be a folder; name one, or leave it out for runs/FAMILY-AGENT-SEED")
         require_printable(Path(run))
-        if str(run) == "":
-            raise InputError("run='': must be a folder; name one, or leave it out for runs/FAMILY-AGENT-SEED")
     folder = Path(run) if run is not None else Path("runs") / f"{known.name}-{config.agent}-{config.seed}"
     config = replace(config, device=pick_device(config.device).type, family=portable(reference, folder))
     resumed = _settings_of_run(folder, config, known, chosen, resume)
     config = resumed or config
     known.check()
     trainer, progressed = Trainer(known, config), Progressed()
-    with closing(trainer), writing(folder):
+    with closing(trainer), writing(folder, "wait until it has ended, or choose another folder with --run"):
         if not resumed:
             _require_no_run(folder)  # another writer may have come first
             write_settings(folder, config, known)
@@ -280,7 +280,7 @@ def _settings_of_run(
 def _train_encoder(run: Run, quiet: bool) -> None:
     """Nothing of it is kept before its end; what is resumed begins anew."""
     try:
-        with _encoder_bar(run, quiet) as progress:
+        with loop.interrupting(), _encoder_bar(run, quiet) as progress:
             inference.write_encoder(run, progress)
     except KeyboardInterrupt:
         raise Interrupted("the agent is finished, its encoder is not") from None

@@ -25,6 +25,8 @@ def resolve(reference: str) -> Family:
     Raises:
         InputError: there is no such family, or its physics fails ``Family.check``.
     """
+    if not isinstance(reference, str):
+        raise InputError(f"family {reference!r}: must be a Family, or the name of one; name one")
     return _resolve(reference, named=True)
 
 

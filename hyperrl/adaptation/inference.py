@@ -25,11 +25,12 @@ from hyperrl.seeds import next_seed, numpy_generator, seed_of, torch_generator
 from hyperrl.storage import checkpoint
 from hyperrl.storage.agent import action_size
 from hyperrl.storage.lock import writing
-from hyperrl.storage.run import StoredRun
+from hyperrl.storage.run import StoredRun, require_settings
 
 FILE = "encoder.pt"
-REMEDY = "remove it, and it is trained anew"
 """Its name in a run's folder."""
+REMEDY = "remove it, and it is trained anew"
+"""Where it cannot be read."""
 UPDATES = 800
 STEPS_AN_UPDATE = 500
 """Of the run's training, where that is short."""
@@ -156,7 +157,11 @@ def gather(
     """Transitions of training variants as ``Swapped`` plays them.
 
     Returns:
-        Rows (B, S, ...) of B copies' steps, and their true coordinates (B, S, Z).
+        Rows (B, S, ...) of B copies' steps, and their true coordinates (B, S, Z). Copies that met a number that is
+        not finite are left out.
+
+    Raises:
+        InputError: all of them did.
     """
     rng, generator = numpy_generator("encoder variants", seed), torch_generator("encoder actions", seed, device=device)
     steps = min(LONGEST, family.max_episode_steps)
@@ -181,9 +186,17 @@ def gather(
         rounds_played.append([torch.stack([getattr(step, column) for step in transitions], 1) for column in columns])
         coordinates.append(torch.stack(z_SNZ, 1))
     env.close()
-    return rows(family, *(torch.cat(list(column)) for column in zip(*rounds_played, strict=True))), torch.cat(
-        coordinates
-    )
+    obs, action, reward, after = (torch.cat(list(column)) for column in zip(*rounds_played, strict=True))
+    finite_B = _finite(obs, reward, after).all(1)
+    if not finite_B.any():
+        raise InputError(f"family {family.name!r}: no episode of it is finite; mend its observations and rewards")
+    played = (x[finite_B] for x in (obs, action, reward, after))
+    return rows(family, *played), torch.cat(coordinates)[finite_B]
+
+
+def _finite(obs: Tensor, reward: Tensor, after: Tensor) -> Tensor:
+    """Whether all of a transition is finite: (...) from (..., O), (...), (..., O)."""
+    return torch.cat([obs, reward.unsqueeze(-1), after], -1).isfinite().all(-1)
 
 
 def _coordinates(family: Family, env: VariantVectorEnv) -> Tensor:
@@ -260,6 +273,7 @@ def train_encoder(
 
 def save(encoder: TransitionEncoder, run: StoredRun) -> None:
     """Write the encoder of a run's best agent beside its checkpoint."""
+    require_settings(run.folder)
     weights = {name: value.cpu() for name, value in encoder.state_dict().items()}
     checkpoint.save(run.folder / FILE, {"encoder": weights, **_owner(run)})
 
@@ -311,7 +325,8 @@ def encoder_of(run: StoredRun) -> TransitionEncoder:
     """
     if not has_encoder(run):
         with writing(run.folder):
-            write_encoder(run)
+            if not has_encoder(run):  # another process may have come first
+                write_encoder(run)
     return load(run.family, run.folder)
 
 
@@ -352,7 +367,11 @@ class Belief:
 
     def take(self, obs: Tensor, action: Tensor, reward: Tensor, after: Tensor, seen_BN: Tensor) -> None:
         """Take in N transitions of each copy at once, as ``see`` takes one: (B, N, O), (B, N, ...), (B, N)."""
-        read = self.encoder.read(rows(self.family, obs, action, reward, after), seen_BN.float())
+        seen_BN = seen_BN.bool() & _finite(obs, reward, after)
+        taken = (
+            torch.where(seen_BN.view(*seen_BN.shape, *[1] * (x.ndim - 2)), x, 0) for x in (obs, action, reward, after)
+        )
+        read = self.encoder.read(rows(self.family, *taken), seen_BN.float())
         self.statistics = self.statistics.plus(read)
 
     def _read(self) -> None:

@@ -73,7 +73,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.set is not None and (args.split, args.variants) != (None, None):
         print("warning: --set gives one variant; --split and --variants are left out", file=sys.stderr)
     run, parameters = Run(args.folder, args.family), read_parameters(args.set)
-    splits = [SPLIT] if args.set is not None or args.split is None else args.split
+    splits = [SPLIT] if args.set is not None or args.split is None else list(dict.fromkeys(args.split))
+    require_output(run.folder / "evaluations" / f"{splits[0]}.json", (".json",), force=True)
     chosen = given_options(args, episodes="episodes", variants="variants", experts="experts", drift="drift")
     evaluations = [evaluate(run, split, parameters=parameters, **chosen) for split in splits]
     results = [evaluation.json() for evaluation in evaluations]
@@ -139,6 +140,7 @@ def _map(args: argparse.Namespace) -> None:
         if file:
             require_output(file, (suffix,), args.force)
     run = Run(args.folder, args.family)
+    require_output(run.folder / "figures" / "map.png", (".png",), force=True)
     found = predicted_map(run, args.over)
     what = f"predicted discounted return (gamma {found.gamma:g})"
     figure = heat_map(run.family, found.names, found.values, found.predicted_XY, what)

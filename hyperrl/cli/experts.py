@@ -20,9 +20,10 @@ def add(commands: Commands) -> None:
 
 
 def _experts(args: argparse.Namespace) -> None:
-    from hyperrl.experts.pool import train_experts
+    from hyperrl.experts.pool import require_count, train_experts
     from hyperrl.families import resolve
 
+    require_count(args.variants)
     table_TP = resolve(args.family).variants(args.split, args.variants)
     chosen = given_options(args, seed="seed", workers="workers", root="experts")
     for record in train_experts(args.family, table_TP, **chosen):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from hyperrl.cli.console import EXIT_FAILED, Commands, add_force, given_options, path_of, print_table, whole_number
 from hyperrl.streams import console
+
+CONFLICT = ("variants", "png", "steps", "seed", "workers", "experts")
+"""Options of audit that need --conflict."""
 
 
 def add(commands: Commands) -> None:
@@ -56,6 +58,7 @@ def _families(args: argparse.Namespace) -> None:
 def _audit(args: argparse.Namespace) -> int:
     from rich.progress import Progress
 
+    from hyperrl.envs import InputError
     from hyperrl.envs.audit import audit
     from hyperrl.families import resolve
     from hyperrl.storage.files import require_output, write_json
@@ -64,8 +67,9 @@ def _audit(args: argparse.Namespace) -> int:
         if file:
             require_output(file, (suffix,), args.force)
     chosen = given_options(args, variants="variants", seed="seed", workers="workers", root="experts")
-    if not args.conflict and (chosen or (args.steps, args.png) != (None, None)):
-        print("warning: --variants, --png, --steps, --seed, --workers and --experts need --conflict", file=sys.stderr)
+    if not args.conflict and any(getattr(args, name) is not None for name in CONFLICT):
+        given = next(f"--{name}" for name in CONFLICT if getattr(args, name) is not None)
+        raise InputError(f"{given}: needs --conflict; add it, or leave {given} out")
     family = resolve(args.family)
     if args.conflict:
         from hyperrl.experts.conflict import check

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
 
 from hyperrl import __version__
 from hyperrl.cli import adapt, evaluate, experts, export, families, play, train
@@ -50,7 +51,9 @@ def _main(arguments: Sequence[str] | None) -> int:
             r"(?s).*ERROR: (Received the following error|Traceback.*\bInputError\b|Raising the last exception)"
         )
         warnings.filterwarnings("ignore", of_a_process)
-        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+        # of each evaluation of a training, say, but once
+        say = cache(lambda line: print(f"warning: {line}", file=sys.stderr))
+        warnings.showwarning = lambda message, *_: say(str(message))
         try:
             return args.command(args) or 0
         except InputError as error:

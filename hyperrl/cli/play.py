@@ -26,5 +26,6 @@ def _play(args: argparse.Namespace) -> None:
     require_output(args.gif, (".gif",), args.force)
     run = Run(args.folder, args.family)
     frames, fps, total = play_episode(run.policy(**(read_parameters(args.set) or {})), args.seed)
-    write_atomically(args.gif, lambda file: file.write_bytes(gif_bytes(frames, fps)))
+    animation = gif_bytes(frames, fps)
+    write_atomically(args.gif, lambda file: file.write_bytes(animation))
     print(f"return {total:.1f}; animation: {args.gif}")

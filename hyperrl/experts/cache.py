@@ -113,8 +113,10 @@ def cached_experts(
         overrides: settings that replace the family's own, as for ``train_experts``.
 
     Raises:
-        InputError: no variants, or one out of bounds.
+        InputError: no variants, one out of bounds, or ``root`` is no folder.
     """
+    if Path(root).exists() and not Path(root).is_dir():
+        raise InputError(f"{root}: is no folder; name the folder of the experts' cache")
     variants = checked_variants(family, variants_TP)
     settings = expert_settings(family, overrides)
     read = (_read(path, family) for path in sorted(expert_folder(Path(root), family).glob("*.json")))

@@ -84,8 +84,7 @@ def train_experts(
     settings = expert_settings(family, overrides)
     variants = checked_variants(family, variants_TP)
     workers = checked_workers(workers, seed)
-    if len(variants) > MOST_EXPERTS:
-        raise InputError(f"variants={len(variants)}: at most {MOST_EXPERTS} experts a call; ask for fewer")
+    require_count(len(variants))
     folder = expert_folder(Path(root), family)
     require_writable(folder)
     again = (fingerprint(family, family.table(variants[:1])) for _ in range(2))
@@ -113,6 +112,16 @@ def train_experts(
     if None in records:
         raise InputError(f"{folder}: experts that were just trained are not there; call again, or name another folder")
     return cast(list[Record], records)
+
+
+def require_count(variants: int) -> None:
+    """See that so many experts can be asked for at once.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if not 1 <= variants <= MOST_EXPERTS:
+        raise InputError(f"variants={variants}: must be 1 or more, at most {MOST_EXPERTS:,}; ask for fewer")
 
 
 def checked_workers(workers: int | None, seed: int) -> int:

@@ -26,7 +26,10 @@ def play_episode(policy: VariantPolicy, seed: int = 0, frames: int = FRAMES) -> 
         InputError: the family has no renderer, its renderer gives no image, or the seed is below 0.
     """
     if not policy.family.drawn:
-        raise InputError(f"family {policy.family.name!r} has no renderer; give it a `twin` to draw its episodes")
+        raise InputError(
+            f"family {policy.family.name!r} has no renderer; give it a `twin`, or its environment the render mode "
+            "rgb_array, to draw its episodes"
+        )
     if not 0 <= seed < 2**32:
         raise InputError(f"seed={seed}: must be 0 or more, below 2**32; choose another")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # frames need no display

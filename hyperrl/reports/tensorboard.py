@@ -24,11 +24,11 @@ from hyperrl.streams import only_shown
 from hyperrl.training.trainer import Trainer
 
 
-def _told_once(method: Callable[..., None]) -> Callable[..., None]:
+def _raises_once(method: Callable[..., None]) -> Callable[..., None]:
     """Let a disk that is full, or a folder that has gone, be one error: later ones are passed over."""
 
     @wraps(method)
-    def told(log: RunLog, *given: Any) -> None:
+    def raising(log: RunLog, *given: Any) -> None:
         try:
             method(log, *given)
         except OSError:
@@ -37,7 +37,7 @@ def _told_once(method: Callable[..., None]) -> Callable[..., None]:
             log.lost = True
             raise
 
-    return told
+    return raising
 
 
 @contextmanager
@@ -79,23 +79,23 @@ class RunLog:
         with only_shown("curves in TensorBoard"):
             self._exit.close()
 
-    @_told_once
+    @_raises_once
     def _close(self) -> None:
         self.writer.close()
 
-    @_told_once
+    @_raises_once
     def scalars(self, metrics: dict[str, float], step: int) -> None:
         """Curves; what is not finite (no episode ended, say) is left out."""
         for tag, value in metrics.items():
             if math.isfinite(value):
                 self.writer.add_scalar(tag, value, step)
 
-    @_told_once
+    @_raises_once
     def flush(self) -> None:
         """Put on disk what was logged, so that a checkpoint never knows more than the curves."""
         self.writer.flush()
 
-    @_told_once
+    @_raises_once
     def weights(self, trainer: Trainer, variants_TP: np.ndarray) -> None:
         """Histograms of the generated weights, and of their deviation across variants."""
         weights_TD, _ = _generated(trainer.agent, trainer, variants_TP)
@@ -103,7 +103,7 @@ class RunLog:
             self.writer.add_histogram("weights/generated", weights_TD, trainer.steps)
             self.writer.add_histogram("weights/deviation_across_variants", weights_TD.std(0), trainer.steps)
 
-    @_told_once
+    @_raises_once
     def finish(self, best: Agent, trainer: Trainer, variants_TP: np.ndarray, score: float) -> None:
         """The best agent's GIF on a validation variant, its embeddings for the projector, and the hparams page."""
         if trainer.family.drawn:
@@ -125,7 +125,7 @@ class RunLog:
         self.writer.flush()
         self.writer.add_hparams(settings, {"hparam/validation": score}, run_name=".")
 
-    @_told_once
+    @_raises_once
     def _gif(self, best: Agent, trainer: Trainer, variant_P: np.ndarray) -> None:
         parameters = dict(zip(trainer.family.names, map(float, variant_P), strict=True))
         policy = VariantPolicy(best, trainer.family, parameters, device=trainer.device)

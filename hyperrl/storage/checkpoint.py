@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 
 from hyperrl.envs import InputError
-from hyperrl.storage.files import write_atomically
+from hyperrl.storage.files import temporary, write_atomically
 
 FILE, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
 """Names in a run's folder: the last checkpoint, and the one before it."""
@@ -28,11 +29,9 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     """Write a checkpoint of tensors and plain values into a run's folder.
 
     Raises:
-        InputError: a tensor of it holds NaN or an infinity, the environment's own state aside; the folder is there no
-            longer; or the file cannot be written. What was there before stays.
+        InputError: a tensor of it holds NaN or an infinity, the environment's own state aside; or the file cannot be
+            written. What was there before stays.
     """
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent}: the run's folder is there no longer; train again, and leave it in its place")
     for name in _not_finite(state):
         raise InputError(
             f"{path}: not written, because {name} is not finite: the training has diverged; choose a lower "
@@ -45,24 +44,33 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
 
 def _write(file: Path, content: dict[str, Any]) -> None:
     with file.open("wb") as opened:  # given a path, torch.save writes its name into the archive
-        torch.save(content, opened)
+        try:
+            torch.save(content, opened)
+        except RuntimeError:  # its answer to a full disk
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
 
 
 def save_run(path: Path, state: Mapping[str, Any]) -> None:
     """As ``save``, and keep what was at ``path`` beside it: whenever this is killed, one of the two files is whole."""
-    with suppress(InputError):  # a damaged one must not take the place of the whole one before
-        load(path)
-        write_atomically(path.with_name(PREVIOUS), lambda file: _keep(path, file))
+    with suppress(InputError):  # a damaged or foreign one must not take the place of the whole one before
+        _of_run(path, state["run"])
+        _keep(path, path.with_name(PREVIOUS))
     save(path, state)
 
 
 def _keep(path: Path, beside: Path) -> None:
     """The same file by another name, or a copy of it where the file system has no links."""
-    beside.unlink(missing_ok=True)
+    new = beside.with_name(temporary(beside.name))
     try:
-        os.link(path, beside)
-    except OSError:
-        shutil.copyfile(path, beside)
+        try:
+            os.link(path, new)
+        except OSError:
+            shutil.copy(path, new)
+        new.replace(beside)
+    except OSError as error:
+        raise InputError(f"{beside}: cannot be written ({error.strerror}); choose a folder that can") from None
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _not_finite(value: Any, name: str = "") -> Iterator[str]:

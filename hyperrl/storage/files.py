@@ -32,6 +32,11 @@ def require_writable(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose a folder that can") from None
 
 
+def temporary(name: str) -> str:
+    """A name beside ``name`` that cannot be guessed."""
+    return f".{name}.{secrets.token_hex(4)}.tmp"
+
+
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write`` fill a new file beside ``path``, then move it there in one step.
 
@@ -43,7 +48,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file in it")
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    beside = path.with_name(temporary(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replaces = path.is_file() and not path.is_symlink()
@@ -56,9 +61,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             shutil.copymode(path, beside)
         beside.replace(path)
         _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch.save answers a full disk with RuntimeError
-        reason = getattr(error, "strerror", None) or "is the disk full?"
-        raise InputError(f"{path}: cannot be written ({reason}); choose a folder that can") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder that can") from None
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
@@ -115,6 +119,8 @@ def read_json(path: Path) -> Any:
 
 _NAME_BYTES = 240
 """Of a file's name at the most: file systems take 255, and the temporary name beside it is a little longer."""
+_RUN = ("config.json", "checkpoint.pt", "checkpoint-previous.pt")
+"""One of which the folder of a run holds."""
 _OWN = re.compile(r"config\.json|lock|(checkpoint|encoder)\b.*|events\.out\.tfevents\..*", re.IGNORECASE)
 
 
@@ -134,9 +140,7 @@ def require_output(path: Path, suffixes: Sequence[str], force: bool = False) -> 
     try:
         if path.is_dir():
             raise InputError(f"{path}: is a folder; name a file")
-        if _OWN.fullmatch(path.name) and any(
-            (path.parent / name).exists() for name in ("config.json", "checkpoint.pt")
-        ):
+        if _OWN.fullmatch(path.name) and any((path.parent / name).exists() for name in _RUN):
             raise InputError(f"{path}: is a file of the run in {path.parent}, which is never overwritten; name another")
         if path.suffix.lower() not in suffixes:
             raise InputError(f"{path}: must end in {' or '.join(suffixes)}, which is what is written; name it so")

@@ -21,7 +21,7 @@ FILE = "lock"
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path, remedy: str = "wait until it has ended") -> Iterator[None]:
     """Hold a run's folder for writing. A process that dies, however it does, lets go of it.
 
     Where the file system has no locks, a warning says so, and the folder is not held.
@@ -37,7 +37,7 @@ def writing(folder: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder that can") from None
     _held.add(opened)
     try:
-        if _lock(opened, folder):
+        if _lock(opened, folder, remedy):
             remove_leftovers(folder)
         yield
     finally:
@@ -46,17 +46,14 @@ def writing(folder: Path) -> Iterator[None]:
             os.close(opened)
 
 
-def _lock(opened: int, folder: Path) -> bool:
+def _lock(opened: int, folder: Path, remedy: str) -> bool:
     """Whether the open file is held from now on."""
     try:
         if fcntl is None:
             raise OSError(0, "not on this system")
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise InputError(
-            f"{folder}: another process or thread is writing this run; wait until it has ended, or choose another "
-            "folder with --run"
-        ) from None
+        raise InputError(f"{folder}: another process or thread is writing this run; {remedy}") from None
     except OSError as error:
         warnings.warn(
             f"{folder}: cannot be locked ({error.strerror}); see to it that only one process writes into it",

@@ -109,6 +109,16 @@ def identity(folder: Path) -> str:
     return str(_read(folder)["digest"])
 
 
+def require_settings(folder: Path) -> None:
+    """See that a run's folder still holds its settings, before anything else is written there.
+
+    Raises:
+        InputError: it does not, or is not there itself.
+    """
+    if not (folder / SETTINGS).is_file():
+        raise InputError(f"{folder}: the run's folder is there no longer; train again, and leave it in its place")
+
+
 def _read(folder: Path) -> dict[str, Any]:
     """The settings as they were written."""
     path = folder / SETTINGS

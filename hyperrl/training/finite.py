@@ -14,7 +14,7 @@ such number would be the scale of all others for the rest of a run."""
 
 
 class Unusable(InputError):
-    """Nothing can be learned from an iteration; its trainer is as before it, with every copy at a fresh start."""
+    """Nothing can be learned from an iteration, and nothing has been."""
 
 
 def whole(agent: nn.Module) -> bool:

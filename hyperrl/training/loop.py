@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,8 +18,9 @@ from hyperrl.config import Config
 from hyperrl.envs import InputError
 from hyperrl.storage import checkpoint
 from hyperrl.storage.agent import build_agent
+from hyperrl.storage.run import require_settings
 from hyperrl.streams import console, only_shown
-from hyperrl.training.finite import Unusable, whole
+from hyperrl.training.finite import whole
 from hyperrl.training.held_out import VALIDATION, HeldOut, Progressed
 from hyperrl.training.trainer import Trainer
 
@@ -67,7 +68,12 @@ def restore(path: Path, trainer: Trainer, progressed: Progressed) -> None:
 
 
 def save(path: Path, trainer: Trainer, progressed: Progressed) -> None:
-    """Write a checkpoint."""
+    """Write a checkpoint.
+
+    Raises:
+        InputError: as ``checkpoint.save``, or the run's folder is there no longer.
+    """
+    require_settings(path.parent)
     best = {"score": progressed.score, "step": progressed.step, "agent": progressed.agent}
     state = {
         "run": progressed.run,
@@ -82,7 +88,7 @@ def save(path: Path, trainer: Trainer, progressed: Progressed) -> None:
 def run_loop(
     trainer: Trainer, progressed: Progressed, folder: Path, open_log: Callable[[], Log], quiet: bool, more: bool
 ) -> None:
-    """Iterate to the end, and close the environments.
+    """Iterate to the end.
 
     Where ``more`` is to come, Ctrl-C during the last iteration stops that.
     """
@@ -92,7 +98,6 @@ def run_loop(
     saved = started = time.monotonic()
     first = trainer.steps
     with (
-        closing(trainer),
         _stop_on_interrupt() as stop,
         _progress_bar(config, first, quiet) as advance,
         open_log() as log,
@@ -108,16 +113,19 @@ def run_loop(
         while trainer.iteration < config.iterations:
             try:
                 metrics = trainer.iterate()
-            except Unusable as fault:
+                if trainer.iteration in evaluated:
+                    metrics |= held_out.play(trainer, progressed)
+            except Exception as fault:
                 if not (trainer.iteration and whole(trainer.agent)):
                     raise
-                keep()
-                raise InputError(
-                    f"{fault}; saved after {trainer.steps:,} steps, --resume starts new episodes"
-                ) from None
+                with suppress(Exception):  # what failed may fail again: then the last checkpoint counts
+                    trainer.begin_anew()
+                    keep()
+                    said = f"{fault}; saved after {trainer.steps:,} steps, --resume starts new episodes"
+                    fault = InputError(said) if isinstance(fault, InputError) else fault
+                raise fault from None
             metrics["time/fps"] = (trainer.steps - first) / (time.monotonic() - started)
             if trainer.iteration in evaluated:
-                metrics |= held_out.play(trainer, progressed)
                 with only_shown("weights in TensorBoard"):
                     log.weights(trainer, held_out.variants[VALIDATION])
             with only_shown("curves in TensorBoard"):
@@ -145,26 +153,41 @@ def _stop_on_interrupt() -> Iterator[Any]:
     A second one does what it did before. A signal that is ignored, as SIGHUP under nohup, stays ignored.
     """
     asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # signals never come here
-        yield lambda: False
-        return
 
     def ask(signum: int, frame: Any) -> None:
         asked.append(signum)
-        restore_handlers()
+        handlers.close()
 
-    def restore_handlers() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    heard = [number for number in STOPPING if signal.getsignal(number) not in (signal.SIG_IGN, None)]
-    previous = {number: signal.getsignal(number) for number in heard}
-    for number in heard:
-        signal.signal(number, ask)
-    try:
+    with ExitStack() as handlers:
+        handlers.enter_context(_handled(ask))
         yield lambda: bool(asked)
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """Let every signal of ``STOPPING`` do what Ctrl-C does."""
+
+    def interrupt(signum: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    with _handled(interrupt):
+        yield
+
+
+@contextmanager
+def _handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Handle the signals of ``STOPPING``; no thread but the main one ever gets any."""
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {number: signal.getsignal(number) for number in STOPPING}
+        previous = {number: old for number, old in handlers.items() if old not in (signal.SIG_IGN, None)}
+    for number in previous:
+        signal.signal(number, handler)
+    try:
+        yield
     finally:
-        restore_handlers()
+        for number, old in previous.items():
+            signal.signal(number, old)
 
 
 @contextmanager

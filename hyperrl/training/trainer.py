@@ -135,18 +135,21 @@ class Trainer:
         return shown
 
     def _unusable(self, rollout: Rollout, discounted_STE: Tensor, loss: float) -> finite.Unusable:
-        """What is wrong with an iteration, after which every copy starts anew."""
+        """What is wrong with an iteration."""
         line = (
             f"loss={loss} after {self.steps + self.config.iteration_steps:,} steps: the training has diverged; choose "
             "a lower learning_rate, or mend the family's physics"
         )
         if finite.whole(self.agent) and not finite.usable(rollout, discounted_STE):
             line = finite.first_unusable(rollout, discounted_STE, self.family, self.env.variants_TP, self.steps)
+        return finite.Unusable(line)
+
+    def begin_anew(self) -> None:
+        """Let every copy begin a new episode."""
         self.obs, _ = self.env.reset()
         self.actor.begin(self.env)
         for running_TE in (self.discounted_TE, self.episode_return_TE, self.episode_length_TE):
             running_TE.zero_()
-        return finite.Unusable(line)
 
     def resample(self) -> None:
         """Give the slots whose variants have lived for ``lifetime`` episodes' worth of steps freshly drawn ones."""

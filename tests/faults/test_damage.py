@@ -98,6 +98,26 @@ def test_the_checkpoint_before_is_used_where_the_last_is_damaged(runs, tmp_path,
         assert hyperrl.load(folder, FAMILY).steps in (192, 256)
 
 
+def test_a_foreign_checkpoint_takes_the_place_of_none(tmp_path):
+    path, before = tmp_path / "checkpoint.pt", tmp_path / checkpoint.PREVIOUS
+    for steps in (1, 2):
+        checkpoint.save_run(path, {"run": "mine", "steps": steps})
+    assert checkpoint.load(before)["steps"] == 1
+    checkpoint.save(path, {"run": "another's", "steps": 9})
+    checkpoint.save_run(path, {"run": "mine", "steps": 3})
+    assert (checkpoint.load(before)["steps"], checkpoint.load(path)["steps"]) == (1, 3)
+
+
+def test_checkpoints_keep_their_permissions(tmp_path):
+    path, before = tmp_path / "checkpoint.pt", tmp_path / checkpoint.PREVIOUS
+    for steps in (1, 2, 3):
+        checkpoint.save_run(path, {"run": "mine", "steps": steps})
+        if steps == 2:
+            path.chmod(0o600)
+    assert (path.stat().st_mode & 0o777, before.stat().st_mode & 0o777) == (0o600, 0o600)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [checkpoint.PREVIOUS, "checkpoint.pt"]
+
+
 @pytest.mark.parametrize("name", ["seed", "learning_rate", "activation", "agent"])
 def test_an_edited_setting_is_refused(runs, tmp_path, name):
     shutil.copytree(runs / "one", tmp_path / "run")

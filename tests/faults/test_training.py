@@ -96,6 +96,19 @@ def test_an_environment_that_raises_in_the_first_iteration(hut, capsys, mode):
     assert hyperrl.load("run", "hut.py").steps == 128
 
 
+def test_an_environment_that_raises_later_costs_nothing_that_was_learned(hut, capsys):
+    hut("if self.steps == 100: raise ValueError('stuck')")
+    words = ["train", "hut.py", "--run", "run", *SMALL, "--steps=1280"]
+    status, lines = command(capsys, *words)
+    assert status == 2
+    assert lines[-1].endswith("saved after 384 steps, --resume starts new episodes")
+
+    hut()
+    status, lines = command(capsys, *words, "--resume")
+    assert status == 0, lines
+    assert hyperrl.load("run", "hut.py").curves["steps"] == [1280]
+
+
 @pytest.mark.parametrize(
     ("trouble", "told"),
     [

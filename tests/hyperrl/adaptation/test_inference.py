@@ -167,6 +167,7 @@ def test_training_is_reproducible_and_tells_its_progress():
 
 
 def test_an_encoder_is_saved_and_read(encoder, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
     inference.save(encoder, SimpleNamespace(folder=tmp_path, identity="", agent=encoder))
     read = inference.load(PLANT, tmp_path)
     assert all(

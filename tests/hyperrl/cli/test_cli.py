@@ -406,10 +406,20 @@ def test_audit_with_conflict(cli, monkeypatch):
     assert Path("new/matrix.png").exists()
 
 
-def test_audit_says_what_needs_conflict(cli, own_family):
-    status, _, err = cli("audit", own_family, "--variants", "3")
-    assert status == 0
-    assert err == "warning: --variants, --png, --steps, --seed, --workers and --experts need --conflict\n"
+@pytest.mark.parametrize("option", ["--variants 3", "--png a.png", "--steps 9", "--seed 1", "--workers 1"])
+def test_audit_says_what_needs_conflict(cli, own_family, option):
+    status, out, err = cli("audit", own_family, *option.split())
+    name = option.split()[0]
+    assert (status, out) == (2, "")
+    assert err == f"hyperrl: {name}: needs --conflict; add it, or leave {name} out\n"
+
+
+def test_a_split_that_is_named_twice_is_played_once(cli, tiny_run):
+    words = "--variants 1 --episodes 1 --split validation validation --json twice.json --force"
+    status, _, err = cli("evaluate", str(tiny_run.folder), *words.split())
+    assert status == 0, err
+    with open("twice.json") as file:
+        assert json.load(file)["split"] == "validation"
 
 
 # a family of one's own

@@ -23,7 +23,7 @@ with writing(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
-REFUSED = "another process or thread is writing this run; wait until it has ended, or choose another folder"
+REFUSED = "another process or thread is writing this run; wait until it has ended"
 
 
 def test_a_second_writer_is_refused_at_once_and_the_next_is_not(tmp_path):
