@@ -29,7 +29,16 @@ class Batch(NamedTuple):
 
     def take(self, rows_N: Tensor) -> Batch:
         """The given samples of every variant."""
-        return self._select(lambda samples_TN: samples_TN[:, rows_N])
+        return self._select(lambda samples_TN: samples_TN.index_select(1, rows_N))
+
+    def chunk(self, parts: int) -> list[Batch]:
+        """The samples of every variant in so many parts, of one size but for the last."""
+        size = -(-self.obs_TNO.shape[1] // parts)
+
+        def part(start: int) -> Batch:
+            return self._select(lambda samples_TN: samples_TN[:, start : start + size])
+
+        return [part(start) for start in range(0, self.obs_TNO.shape[1], size)]
 
     def pick(self, rows_TN: Tensor) -> Batch:
         """The samples given for each variant."""

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from hyperrl.agents.adam import Adam
 from hyperrl.agents.hypernetwork import weight_statistics
 from hyperrl.agents.losses.advantages import gae
 from hyperrl.agents.losses.objective import Batch, Objective
@@ -93,9 +94,7 @@ class Trainer:
         self.actor = AgentActor(self.agent, family, methodcaller("sample", self.generators["actions"]))
         self.actor.begin(self.env)
         self.rollout = Rollout.empty(self.agent, self.env, config.rollout)
-        # a tensor, so that the learning rate changes without a copy to the host or a new graph
-        learning_rate = torch.tensor(config.learning_rate, device=self.device)
-        self.optimiser = torch.optim.Adam(self.agent.parameters(), lr=learning_rate, eps=1e-5, fused=True)
+        self.optimiser = Adam(list(self.agent.parameters()), config.max_grad_norm)
         self.iteration = 0
         self.caution = torch.ones((), device=self.device)
         shape = (config.variants, config.copies)
@@ -240,25 +239,23 @@ class Trainer:
         drifting, generator = len(context_RTC) > 1, self.generators["minibatches"]
         samples = len(context_RTC) if drifting else batch.obs_TNO.shape[1]
         order = torch.randperm(samples, generator=generator, device=self.device)
+        if not drifting:
+            for minibatch in batch.take(order).chunk(self.config.minibatches):
+                yield minibatch, context_RTC[0]
+            return
+        variants_T = torch.arange(self.config.variants, device=self.device)
         for rows in order.chunk(self.config.minibatches):
-            if drifting:
-                context_TC = context_RTC[rows].flatten(0, 1)
-                steps_RT = rows.unsqueeze(1) * self.config.variants
-                variants_T = torch.arange(self.config.variants, device=self.device)
-                yield batch.contexts((steps_RT + variants_T).flatten()), context_TC
-            else:
-                yield batch.take(rows), context_RTC[0]
+            steps_RT = rows.unsqueeze(1) * self.config.variants
+            yield batch.contexts((steps_RT + variants_T).flatten()), context_RTC[rows].flatten(0, 1)
 
     def update(self, batch: Batch, context_RTC: Tensor, usable: Tensor | None = None) -> dict[str, Tensor]:
         """Epochs of updates; each minibatch generates the weights again, so that gradients reach the generator.
 
         Where ``usable``, a boolean on the device, is false, all of them are void.
         """
-        config, parameters = self.config, list(self.agent.parameters())
-        learning_rate = self.optimiser.param_groups[0]["lr"]
+        config = self.config
         rate = self.caution * (config.learning_rate * (1 - self.iteration / config.iterations))
         active = torch.ones((), device=self.device) if usable is None else usable.float()
-        learning_rate.copy_(rate)
         shown: dict[str, Tensor] = {}
         history = []
         for _ in range(config.epochs):
@@ -266,15 +263,10 @@ class Trainer:
                 weights_TD = self.agent.generate(context_TC)
                 distribution, value_TN, _ = self.agent(weights_TD, minibatch.obs_TNO, minibatch.state_TNH)
                 terms = self.objective.terms(distribution, value_TN, minibatch, weights_TD)
-                self.optimiser.zero_grad(set_to_none=True)
-                terms.loss.backward()
-                gradient_norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+                gradient, gradient_norm = self.optimiser.gradient(terms.loss)
                 approx_kl = terms.approx_kl_T.mean()
                 active = active * (approx_kl <= KL_LIMIT * config.target_kl) * gradient_norm.isfinite()
-                # fused Adam takes no step, and keeps its moments, where this is 1; nothing waits for the device.
-                # PyTorch reads the attribute with getattr, and declares it nowhere
-                self.optimiser.found_inf = 1 - active  # type: ignore[attr-defined]
-                self.optimiser.step()
+                self.optimiser.step(gradient, gradient_norm, rate, active)
                 steps = {"loss": terms.loss, "approx_kl": approx_kl, "grad_norm": gradient_norm, "active": active}
                 shown = {**steps, **terms.shown}
                 history.append(torch.stack([value.detach() for value in shown.values()]))
@@ -314,8 +306,6 @@ class Trainer:
         self.iteration = state["iteration"]
         self.agent.load_state_dict(state["agent"])
         self.optimiser.load_state_dict(state["optimiser"])
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["lr"].to(self.device)  # load_state_dict leaves it where the file was mapped
         self.obs, anew_N = self.env.load_state_dict(state["env"])
         self.sampler.load_state_dict(state["sampler"])
         for name, generator in self.generators.items():
