@@ -21,7 +21,7 @@ from hyperrl.envs import Family, InputError
 from hyperrl.families import portable, resolve, tuned
 from hyperrl.play.policy import VariantPolicy, generated
 from hyperrl.storage import checkpoint
-from hyperrl.storage.agent import pick_device
+from hyperrl.storage.device import cores, pick_device, threads
 from hyperrl.storage.files import require_printable
 from hyperrl.storage.lock import writing
 from hyperrl.storage.run import SETTINGS, StoredRun, identity, read_settings, write_settings
@@ -198,8 +198,6 @@ def train(
             writing it, or the training diverged.
         Interrupted: Ctrl-C; the run can be resumed.
     """
-    from hyperrl.reports.tensorboard import RunLog
-
     known = family if isinstance(family, Family) else resolve(family)
     reference = known.name if isinstance(family, Family) else family
     named = {"agent": agent, "seed": seed, "steps": steps, "device": device}
@@ -214,21 +212,32 @@ def train(
     resumed = _settings_of_run(folder, config, known, chosen, resume)
     config = resumed or config
     known.check()
-    trainer, progressed = Trainer(known, config), Progressed()
+    with threads(config.threads):
+        return _trained(folder, known, config, bool(resumed), quiet, encoder)
+
+
+def _trained(folder: Path, family: Family, config: Config, resumed: bool, quiet: bool, encoder: bool) -> Run:
+    """The run in the folder, trained to its end."""
+    from hyperrl.reports.tensorboard import RunLog
+
+    trainer, progressed = Trainer(family, config), Progressed()
     with closing(trainer), writing(folder, "wait until it has ended, or choose another folder with --run"):
         if not resumed:
             _require_no_run(folder)  # another writer may have come first
-            write_settings(folder, config, known)
+            write_settings(folder, config, family)
         progressed.run = identity(folder)
         if checkpoint.has_run(folder):
             loop.restore(folder / checkpoint.FILE, trainer, progressed)
-        encoder = encoder and bool(known.inferable)
+        encoder = encoder and bool(family.inferable)
         if trainer.iteration < config.iterations:
+            if not quiet:
+                on = f"{config.threads} of {cores()} processors" if config.device == "cpu" else config.device
+                console().print(f"training {config.agent} on {family.name} with {on}", highlight=False, soft_wrap=True)
             open_log = partial(RunLog, folder, trainer.steps)
             with _unless_failed(folder):
                 loop.run_loop(trainer, progressed, folder, open_log, quiet, encoder)
         trainer.close()  # no simulators beside those of the encoder
-        finished = Run(folder, known)
+        finished = Run(folder, family)
         if encoder and not inference.has_encoder(finished):
             _train_encoder(finished, quiet)
     return finished

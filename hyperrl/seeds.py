@@ -7,6 +7,10 @@ another (https://numpy.org/doc/stable/reference/random/parallel.html).
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
@@ -68,3 +72,17 @@ def torch_generator(name: str, seed: int = 0, *numbers: int, device: str | torch
     """A PyTorch generator of the stream, on a device."""
     state = int(stream(name, seed, *numbers).generate_state(1, np.uint64)[0])
     return torch.Generator(device).manual_seed(state >> 1)
+
+
+_one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def drawing(name: str, seed: int = 0) -> Iterator[None]:
+    """Let modules draw their first weights from a stream: PyTorch gives them its global generator only.
+
+    That is as before afterwards. Threads take turns.
+    """
+    with _one_at_a_time, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(name, seed))
+        yield

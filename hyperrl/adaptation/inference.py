@@ -21,7 +21,7 @@ from hyperrl.envs.actions import first
 from hyperrl.play.actors import Actor, AgentActor, Pick, Transition, greedy, half_ranges, to_env_units
 from hyperrl.play.episodes import START_SEED, play_once
 from hyperrl.play.rollout import play_steps
-from hyperrl.seeds import next_seed, numpy_generator, seed_of, torch_generator
+from hyperrl.seeds import drawing, next_seed, numpy_generator, seed_of, torch_generator
 from hyperrl.storage import checkpoint
 from hyperrl.storage.agent import action_size
 from hyperrl.storage.lock import writing
@@ -82,8 +82,7 @@ def build_encoder(family: Family) -> TransitionEncoder:
     actions, observation = action_size(space), int(np.prod(family.observation_space.shape))
     known = [family.parameters[i] for i in family.inferable]
     parts = [(observation + actions, observation), (2 * observation + actions, 2)]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of("encoder weights"))
+    with drawing("encoder weights"):
         return TransitionEncoder(parts, [_coordinate(parameter) for parameter in known])
 
 

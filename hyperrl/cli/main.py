@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     if "command" not in args:
         parser.print_help()
         return 0
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported; see Config.threads
     from hyperrl.envs import InputError
 
     with warnings.catch_warnings():

@@ -10,7 +10,7 @@ from hyperrl.agents import ARMS, Agent, AgentSpec
 from hyperrl.agents.target import OrdinaryAgent
 from hyperrl.config import Config
 from hyperrl.envs import Family, InputError
-from hyperrl.seeds import seed_of
+from hyperrl.seeds import drawing
 
 
 def build_agent(family: Family, config: Config, device: torch.device) -> Agent:
@@ -35,8 +35,7 @@ def build_agent(family: Family, config: Config, device: torch.device) -> Agent:
         )
     except ValueError as error:
         raise InputError(str(error)) from None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of("weights", config.seed))
+    with drawing("weights", config.seed):
         return ARMS[config.agent](spec).to(device)
 
 
@@ -55,18 +54,3 @@ def ordinary(agent: Agent, name: str, need: str) -> OrdinaryAgent:
 def action_size(space: Box | Discrete) -> int:
     """A: entries of a continuous action, or number of discrete ones."""
     return int(space.n) if isinstance(space, Discrete) else int(np.prod(space.shape))
-
-
-def pick_device(name: str) -> torch.device:
-    """cpu, cuda, or auto.
-
-    Raises:
-        InputError: the name is none of these, or there is no CUDA device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise InputError(f"device {name!r}: unknown; choose from auto, cpu, cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device 'cuda': PyTorch finds none here; choose cpu or auto")
-    return torch.device(name)

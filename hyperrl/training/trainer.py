@@ -22,7 +22,8 @@ from hyperrl.envs import Family, InputError
 from hyperrl.play.actors import AgentActor
 from hyperrl.play.rollout import Rollout, collect
 from hyperrl.seeds import seed_of, torch_generator
-from hyperrl.storage.agent import build_agent, pick_device
+from hyperrl.storage.agent import build_agent
+from hyperrl.storage.device import pick_device
 from hyperrl.training import finite
 from hyperrl.training.sampler import Sampler, UniformSampler
 

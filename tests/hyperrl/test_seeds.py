@@ -1,13 +1,14 @@
 """No two streams of random numbers are alike, and all of them come from one place."""
 
 import ast
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from hyperrl.seeds import STREAMS, next_seed, numpy_generator, seed_of, stream, torch_generator
+from hyperrl.seeds import STREAMS, drawing, next_seed, numpy_generator, seed_of, stream, torch_generator
 
 ROOT = Path(__file__).parents[2] / "hyperrl"
 
@@ -52,3 +53,21 @@ def test_nothing_else_in_hyperrl_seeds_a_generator():
             if called in makes and "seed_of(" not in ast.unparse(node):
                 found.append(f"{path.name}:{node.lineno}: {ast.unparse(node)}")
     assert found == []
+
+
+def test_weights_are_drawn_from_their_stream_whatever_threads_do():
+    def first(seed, found):
+        with drawing("weights", seed):
+            found.append((seed, torch.nn.Linear(200, 200).weight.clone()))
+
+    torch.manual_seed(3)
+    expected = torch.rand(5)
+    torch.manual_seed(3)
+    found = []
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda seed: first(seed, found), [0, 1] * 20))
+    for seed in (0, 1):
+        weights = [weight for drawn, weight in found if drawn == seed]
+        assert all(torch.equal(weights[0], weight) for weight in weights)
+    assert not torch.equal(dict(found)[0], dict(found)[1])
+    assert torch.equal(torch.rand(5), expected)

@@ -15,7 +15,8 @@ from hyperrl.api import train
 from hyperrl.config import Config
 from hyperrl.envs import InputError, registry
 from hyperrl.play.rollout import Rollout
-from hyperrl.storage.agent import build_agent, pick_device
+from hyperrl.storage.agent import build_agent
+from hyperrl.storage.device import pick_device
 from hyperrl.training.trainer import Trainer, cautious
 
 ON_THE_DEVICE = [name for name in registry.families() if not getattr(registry.get(name), "simulated", True)]

@@ -253,3 +253,20 @@ def test_default_trainings_of_the_families_whose_parameters_matter_give_full_enc
 def test_any_number_of_updates(whole, updates):
     encoder = inference.train_encoder(whole.agent, FAMILY, updates=updates, rounds=1, variants=2)
     assert all(value.isfinite().all() for value in encoder.state_dict().values())
+
+
+def test_a_run_computes_with_the_threads_of_its_settings(tmp_path, monkeypatch, capsys):
+    iterate, seen = Trainer.iterate, []
+
+    def watched(trainer):
+        seen.append(torch.get_num_threads())
+        return iterate(trainer)
+
+    monkeypatch.setattr(Trainer, "iterate", watched)
+    before = torch.get_num_threads()
+    for count in (1, 2):
+        train(FAMILY, run=tmp_path / str(count), encoder=False, **SETTINGS, **({"threads": 2} if count == 2 else {}))
+        assert set(seen) == {count}
+        assert torch.get_num_threads() == before
+        assert capsys.readouterr().err.startswith(f"training hyper on {FAMILY.name} with {count} of ")
+        seen.clear()
