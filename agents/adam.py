@@ -1,4 +1,4 @@
-"""Adam for the training loop: one fused call a step, which waits for nothing and can be made void on the device.
+"""Adam: one fused call a step, which waits for nothing and can be made void on the device.
 
 The kernel is called directly, since ``torch.optim`` first imports PyTorch's compiler, which takes a second, and copies
 void steps to the host.
@@ -16,16 +16,23 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-5
 
 
 class Adam:
-    """Adam (Kingma and Ba, 2015, algorithm 1), gradients longer than ``max_norm`` shortened to it."""
+    """Adam (Kingma and Ba, 2015, algorithm 1), with decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2).
 
-    def __init__(self, parameters: Sequence[Tensor], max_norm: float) -> None:
+    Gradients longer than ``max_norm`` are shortened to it.
+    """
+
+    def __init__(
+        self, parameters: Sequence[Tensor], max_norm: float, eps: float = EPSILON, weight_decay: float = 0.0
+    ) -> None:
         """Begin with moments of zero.
 
         Args:
             parameters: what is learned, in place.
             max_norm: largest norm of the gradient of all of them together.
+            eps: added to the deviations of the gradient, by which a step is divided.
+            weight_decay: share of the parameters that a step takes away, in learning rates.
         """
-        self.parameters, self.max_norm = list(parameters), max_norm
+        self.parameters, self.max_norm, self.eps, self.weight_decay = list(parameters), max_norm, eps, weight_decay
         self.first = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.second = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.steps = torch.zeros((), device=self.parameters[0].device)
@@ -36,7 +43,9 @@ class Adam:
         return list(found), torch.stack(torch._foreach_norm(found)).norm()
 
     @torch.no_grad()
-    def step(self, gradient: list[Tensor], norm: Tensor, learning_rate: Tensor, active: Tensor) -> None:
+    def step(
+        self, gradient: list[Tensor], norm: Tensor, learning_rate: Tensor, active: Tensor, beta_1: float = BETA_1
+    ) -> None:
         """Take a step.
 
         Args:
@@ -44,9 +53,10 @@ class Adam:
             norm: its norm, a scalar.
             learning_rate: a scalar.
             active: a scalar; where it is 0 instead of 1, parameters and moments stay as they are.
+            beta_1: decay of the first moment.
         """
         self.steps += active
-        torch._fused_adam_(
+        torch._fused_adamw_(
             self.parameters,
             gradient,
             self.first,
@@ -54,10 +64,10 @@ class Adam:
             [],
             [self.steps] * len(self.parameters),
             lr=learning_rate,
-            beta1=BETA_1,
+            beta1=beta_1,
             beta2=BETA_2,
-            weight_decay=0.0,
-            eps=EPSILON,
+            weight_decay=self.weight_decay,
+            eps=self.eps,
             amsgrad=False,
             maximize=False,
             grad_scale=(norm / self.max_norm).clamp(min=1),

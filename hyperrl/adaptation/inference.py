@@ -15,6 +15,7 @@ from gymnasium.spaces import Box
 from torch import Tensor, nn
 
 from hyperrl.agents import Agent
+from hyperrl.agents.adam import Adam
 from hyperrl.agents.encoder import Coordinate, Posterior, Rows, TransitionEncoder
 from hyperrl.envs import Family, InputError, Parameter, VariantVectorEnv
 from hyperrl.envs.actions import first
@@ -36,6 +37,8 @@ STEPS_AN_UPDATE = 500
 """Of the run's training, where that is short."""
 BATCH = 512
 LEARNING_RATE = 3e-3
+RISE = 0.101
+"""Share of the updates in which the learning rate rises."""
 VARIANTS, COPIES, ROUNDS = 128, 2, 8
 """Of the transitions that are trained on; every round has fresh variants."""
 LONGEST = 100
@@ -203,6 +206,23 @@ def _coordinates(family: Family, env: VariantVectorEnv) -> Tensor:
     return family.coordinates(env.variants_TP.float()).repeat_interleave(env.copies, 0)
 
 
+def one_cycle(update: int, updates: int) -> tuple[float, float]:
+    """Learning rate, in its largest value, and Adam's first beta at an update: one rises while the other falls.
+
+    The "1cycle" policy (Smith and Topin, 2019), with half cosines as PyTorch's ``OneCycleLR``.
+    """
+    rise = RISE * updates - 1
+    if update <= rise:
+        share = update / rise
+        return _between(1 / 25, 1.0, share), _between(0.95, 0.85, share)
+    share = (update - rise) / (updates - 1 - rise)
+    return _between(1.0, 4e-6, share), _between(0.85, 0.95, share)
+
+
+def _between(start: float, end: float, share: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
 def train_encoder(
     agent: Agent,
     family: Family,
@@ -242,18 +262,14 @@ def train_encoder(
     flat, z_NZ = [(x[kept:].flatten(0, 1), y[kept:].flatten(0, 1)) for x, y in parts], z_BSZ[kept:].flatten(0, 1)
     for part, (x, y) in zip(encoder.parts, flat, strict=True):
         part.set_scales(x, y)
-    optimiser = torch.optim.AdamW(encoder.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=True)
-    # not 0.1, at which OneCycleLR divides by 0 where there are 10 updates
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, updates, pct_start=0.101)
+    optimiser = Adam(list(encoder.parameters()), max_norm=1.0, eps=1e-8, weight_decay=1e-4)
+    active = torch.ones((), device=device)
     generator = torch_generator("encoder minibatches", seed, device=device)
     for update in range(updates):
         i = torch.randint(len(z_NZ), (BATCH,), generator=generator, device=device)
         loss = encoder.loss([(x[i], y[i]) for x, y in flat], z_NZ[i])
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
+        rate, beta_1 = one_cycle(update, updates)
+        optimiser.step(*optimiser.gradient(loss), torch.tensor(LEARNING_RATE * rate, device=device), active, beta_1)
         if progress:
             progress(update + 1, updates)
     encoder.requires_grad_(False)

@@ -15,11 +15,11 @@ def network():
     return nn.Sequential(nn.Linear(3, 50), nn.Tanh(), nn.Linear(50, 2))
 
 
-@pytest.mark.parametrize("max_norm", [1e-3, 0.5, 1e6])
-def test_it_steps_as_pytorchs(max_norm):
+@pytest.mark.parametrize(("max_norm", "decay"), [(1e-3, 0.0), (0.5, 0.1), (1e6, 0.0)])
+def test_it_steps_as_pytorchs(max_norm, decay):
     ours, theirs = network(), network()
-    adam = Adam(list(ours.parameters()), max_norm)
-    reference = torch.optim.Adam(theirs.parameters(), lr=1.0, eps=1e-5)
+    adam = Adam(list(ours.parameters()), max_norm, weight_decay=decay)
+    reference = torch.optim.AdamW(theirs.parameters(), lr=1.0, eps=1e-5, weight_decay=decay)
     for i, obs in enumerate(torch.randn(20, 9, 3, generator=torch.Generator().manual_seed(0))):
         rate = 1e-2 / (1 + i)
         gradient, norm = adam.gradient(ours(obs).square().sum())

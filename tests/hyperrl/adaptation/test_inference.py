@@ -232,3 +232,15 @@ def test_discrete_actions_and_early_ends():
     assert unknown.lengths_KTE.max() < 500
     # what came after an end was not read
     assert np.array_equal(unknown.belief.statistics.count_B.numpy(), unknown.lengths_KTE.sum(0).flatten())
+
+
+@pytest.mark.parametrize("updates", [1, 2, 3, 10, 29, 800])
+def test_the_learning_rate_goes_through_one_cycle_as_pytorchs(updates):
+    adam = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], 1.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(adam, 1.0, updates, pct_start=inference.RISE)
+    for update in range(updates):
+        group = adam.param_groups[0]
+        assert inference.one_cycle(update, updates) == pytest.approx((group["lr"], group["betas"][0]), rel=1e-6)
+        if update + 1 < updates:
+            adam.step()
+            schedule.step()
