@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import hyperrl
 from hyperrl.play.frames import play_episode
-from hyperrl.reports.figures import gif_bytes
+from hyperrl.reports.animation import gif_bytes
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 VARIANTS: dict[str, tuple[dict[str, float], ...]] = {

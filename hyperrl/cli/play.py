@@ -20,7 +20,7 @@ def add(commands: Commands) -> None:
 def _play(args: argparse.Namespace) -> None:
     from hyperrl.api import Run
     from hyperrl.play.frames import play_episode
-    from hyperrl.reports.figures import gif_bytes
+    from hyperrl.reports.animation import gif_bytes
     from hyperrl.storage.files import require_output, write_atomically
 
     require_output(args.gif, (".gif",), args.force)

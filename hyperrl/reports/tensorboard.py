@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 from hyperrl.agents import Agent
 from hyperrl.play.frames import play_episode
 from hyperrl.play.policy import VariantPolicy
-from hyperrl.reports.figures import gif_bytes
+from hyperrl.reports.animation import gif_bytes
 from hyperrl.streams import only_shown
 from hyperrl.training.trainer import Trainer
 
@@ -116,7 +116,9 @@ class RunLog:
             if matrix.shape[1] > 1:
                 header = [*names, "variant"]
                 rows = [[*row, str(i)] for i, row in enumerate(labels)]
-                self.writer.add_embedding(matrix, rows, metadata_header=header, tag=tag, global_step=trainer.steps)
+                self.writer.add_embedding(
+                    _compact(matrix), rows, metadata_header=header, tag=tag, global_step=trainer.steps
+                )
         settings = {
             name: value if isinstance(value, bool | int | float | str) else str(value)
             for name, value in asdict(trainer.config).items()
@@ -156,6 +158,14 @@ def write_adaptation(folder: Path, episodes_KT: np.ndarray, steps_KT: np.ndarray
             for name, value in (("mean", returns_T.mean()), ("worst", returns_T.min())):
                 writer.add_scalar(f"adapt/{name}_reward", value, round(steps_T.mean()))
                 writer.add_scalar(f"adapt/{name}_reward_by_episode", value, round(episodes_T.mean()))
+
+
+def _compact(matrix_TD: torch.Tensor) -> torch.Tensor:
+    """Rows (T, min(T, D)) with the same distances from each other: the text of thousands of columns takes a second."""
+    if matrix_TD.shape[1] <= len(matrix_TD):
+        return matrix_TD
+    left, sizes, _ = torch.linalg.svd(matrix_TD - matrix_TD.mean(0), full_matrices=False)
+    return left * sizes
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from PIL import Image
 from hyperrl.envs import InputError, registry
 from hyperrl.evaluation.statistics import interval
 from hyperrl.reports import figures
+from hyperrl.reports.animation import gif_bytes
 
 CARTPOLE = registry.get("cartpole")
 RNG = np.random.default_rng(0)
@@ -286,7 +287,7 @@ def played(data):
 @pytest.mark.parametrize("fps", [5, 20, 30, 50])
 def test_gif_keeps_frames_colours_and_time(fps):
     frames = moving(30)
-    shown = played(figures.gif_bytes(frames, fps))
+    shown = played(gif_bytes(frames, fps))
     assert len(shown) == 30
     for (image, _), frame in zip(shown, frames, strict=True):
         np.testing.assert_array_equal(image, frame)
@@ -295,24 +296,24 @@ def test_gif_keeps_frames_colours_and_time(fps):
 
 
 def test_gif_above_what_viewers_play_leaves_frames_out():
-    shown = played(figures.gif_bytes(moving(40), 100))
+    shown = played(gif_bytes(moving(40), 100))
     assert len(shown) == 20
     assert sum(duration for _, duration in shown) == 400
     np.testing.assert_array_equal(shown[1][0], moving(40)[2])
 
 
 def test_gif_of_a_still_lasts_as_long():
-    assert sum(duration for _, duration in played(figures.gif_bytes(moving(1) * 25, 50))) == 500
+    assert sum(duration for _, duration in played(gif_bytes(moving(1) * 25, 50))) == 500
 
 
 def test_gif_of_many_colours_stays_close():
     x, y = np.meshgrid(np.arange(96), np.arange(64))
     frames = [np.stack([x * 2, y * 4, x + y + i], axis=-1).astype(np.uint8) for i in range(3)]
-    for (image, _), frame in zip(played(figures.gif_bytes(frames, 10)), frames, strict=True):
+    for (image, _), frame in zip(played(gif_bytes(frames, 10)), frames, strict=True):
         assert np.abs(image.astype(int) - frame).mean() < 10
 
 
 @pytest.mark.parametrize(("count", "fps"), [(0, 50), (3, 0), (3, -1)])
 def test_gif_of_nothing_is_refused(count, fps):
     with pytest.raises(ValueError, match=f"{count} frames at {fps} frames/s"):
-        figures.gif_bytes(moving(count), fps)
+        gif_bytes(moving(count), fps)
