@@ -144,7 +144,8 @@ def test_a_folder_that_goes_while_it_is_written(hut, capsys, monkeypatch, tmp_pa
     iterate = Trainer.iterate
 
     def gone(trainer):
-        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        while (tmp_path / "run").exists():  # TensorBoard's thread may write into it meanwhile
+            shutil.rmtree(tmp_path / "run", ignore_errors=True)
         return iterate(trainer)
 
     monkeypatch.setattr(Trainer, "iterate", gone)
