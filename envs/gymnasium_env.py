@@ -24,6 +24,7 @@ from torch import Tensor
 from hyperrl.envs.actions import first, fitting
 from hyperrl.envs.errors import InputError, number, one_line, origin
 from hyperrl.envs.family import Family
+from hyperrl.envs.finite import require_finite
 from hyperrl.envs.journal import Journal
 from hyperrl.envs.processes import Processes, uninterrupted
 from hyperrl.envs.single import SingleEnv
@@ -252,7 +253,8 @@ class GymnasiumFamily(Family):
         """Test the spaces; set each parameter to both ends of its training range, reset and step once.
 
         Raises:
-            InputError: a space is of another kind than the family needs, or the environment fails.
+            InputError: a space is of another kind than the family needs, or the environment fails, or gives an
+                observation or a reward that is not finite.
         """
         super().check()
         if self.own_statistics:
@@ -275,12 +277,17 @@ class GymnasiumFamily(Family):
             for value in parameter.train:
                 env.context = {parameter.name: value}
                 obs, _ = env.reset(seed=0)
-                env.step(action.copy())
+                next_obs, reward, terminated, _, _ = env.step(action.copy())
                 if np.shape(obs) != self.observation_space.shape:
                     raise InputError(
                         f"family {self.name!r}: observation of shape {np.shape(obs)} must be of observation_space's "
                         f"{self.observation_space.shape}"
                     )
+                variant_1P = self.table([env.context])
+                require_finite(self, "an observation of a start", [obs], variant_1P)
+                require_finite(self, "the reward of the first step", [reward], variant_1P)
+                if not terminated:  # what an episode terminates in is read by nothing
+                    require_finite(self, "the observation after the first step", [next_obs], variant_1P)
 
 
 class Context(SingleEnv, gymnasium.Wrapper):

@@ -23,6 +23,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from hyperrl.envs import Family, InputError
+from hyperrl.envs.finite import require_finite
 from hyperrl.experts.environment import VariantVecEnv, from_sb3
 from hyperrl.experts.zoo import literal
 from hyperrl.families import tuned
@@ -209,12 +210,16 @@ def greedy_returns(expert: PPO, family: Family, parameters: Mapping[str, float])
     """Returns (10,) of deterministic episodes from the starts that every judgement shares.
 
     Actions are clipped to the variant's own action space, and the normaliser is used as it is.
+
+    Raises:
+        InputError: an observation is not finite.
     """
-    normaliser = expert.get_vec_normalize_env()
+    normaliser, variant_1P = expert.get_vec_normalize_env(), family.table([parameters])
 
     def act(obs: torch.Tensor) -> torch.Tensor:
+        require_finite(family, "an observation of a judged episode", obs.numpy()[None], variant_1P)
         obs_NO = obs.numpy() if normaliser is None else cast(np.ndarray, normaliser.normalize_obs(obs.numpy()))
         action, _ = expert.predict(obs_NO, deterministic=True)
         return torch.as_tensor(from_sb3(family.variant_action_space(parameters), action))
 
-    return play(family, family.table([parameters]), Act(act), EPISODES).returns_TE[0]
+    return play(family, variant_1P, Act(act), EPISODES).returns_TE[0]
