@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any, SupportsFloat, cast
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -355,14 +355,30 @@ class Context(SingleEnv, gymnasium.Wrapper):
         self._apply()
         return np.array(obs), info
 
-    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take one action."""
         if self.resting:
             return self._nothing, 0.0, False, False, {}
         with self._named("step", "mend it"):
             obs, reward, terminated, truncated, info = self.env.step(action)
+        reward, terminated = float(self._one("a reward", reward)), bool(self._one("an end", terminated))
+        truncated = self._pass() or bool(self._one("an end", truncated))
         # a copy, because an environment may overwrite what it has returned, and copies of it may share an array
-        return np.array(obs), reward, terminated, self._pass() or truncated, info
+        return np.array(obs), reward, terminated, truncated, info
+
+    def _one(self, what: str, given: Any) -> bool | int | float:
+        """What a step gave as a plain number, also where it is an array of one.
+
+        Raises:
+            InputError: it is something else.
+        """
+        array = np.asarray(given)
+        if array.size != 1 or array.dtype.kind not in "biuf":
+            raise InputError(
+                f"family {self.family.name!r}: step of its environment gives {what} that is "
+                f"{' '.join(repr(given).split())[:60]}: must be one number; return float(...) or bool(...) there"
+            )
+        return cast("bool | int | float", array.item())
 
     @contextlib.contextmanager
     def _named(self, method: str, remedy: str) -> Iterator[None]:
