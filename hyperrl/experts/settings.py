@@ -41,6 +41,7 @@ JUDGED_STARTS = "judged_starts"
 POLICY = "MlpPolicy"
 """The only policy: observations are vectors."""
 _SCHEDULED = ("learning_rate", "clip_range", "clip_range_vf")
+_NUMBERS = ("gamma", "gae_lambda", "ent_coef", "vf_coef", "max_grad_norm")
 _WHOLE = ("total_timesteps", "n_envs", "n_steps", "batch_size", "n_epochs", "sde_sample_freq")
 _AROUND = ("env_wrapper", "vec_env_wrapper", "frame_stack", "callback", "monitor_kwargs")
 """Settings of rl-baselines3-zoo's that act around PPO."""
@@ -111,6 +112,9 @@ def expert_settings(family: Family, overrides: Mapping[str, Any] | None = None) 
         raise InputError(f"{JUDGED_STARTS}={settings[JUDGED_STARTS]!r}: must be true or false; mend the {where}")
     for name in _SCHEDULED:
         schedule(name, settings.get(name))
+    for name in _NUMBERS:
+        if isinstance(settings.get(name, 0.0), bool) or not isinstance(settings.get(name, 0.0), int | float):
+            raise InputError(f"{name}={settings[name]!r}: must be a number; mend the {where}")
     if settings.get("policy", POLICY) != POLICY:
         raise InputError(f"policy={settings['policy']!r}: must be {POLICY!r}; mend the {where}")
     normalize = settings.get("normalize", False)

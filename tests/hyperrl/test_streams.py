@@ -79,7 +79,7 @@ def test_what_is_only_shown_stops_nothing():
 @pytest.mark.parametrize(("closed", "status"), [("2>&-", 0), (">&-", 0), ("<&- >&- 2>&-", 0), (">/dev/full", 2)])
 def test_the_command_line_with_closed_streams(closed, status):
     """No file that is opened later gets the number of one that is closed; a full disk is a mistake of its own."""
-    command = f"{sys.executable} -m hyperrl --version {closed}"
+    command = f"{sys.executable} -m hyperrl {closed}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
     assert "Traceback" not in done.stderr
     assert done.returncode == status

@@ -68,7 +68,7 @@ def ours(error, call="raise error"):
         (ours(None, "open('/nowhere/at/all')"), "/nowhere/at/all: No such file or directory; name another file or"),
         (
             ours(OSError(errno.ENOSPC, "No space left on device")),
-            "OSError: [Errno 28] No space left on device, at somewh",
+            "OSError: [Errno 28] No space left on device, at some",
         ),
     ],
 )
