@@ -96,6 +96,11 @@ class Family:
             self[name]
             if not isinstance(change, Walk | Schedule):
                 raise InputError(f"family {self.name!r}: drift of {name!r} is {change!r}; must be a Walk or a Schedule")
+        for name in ("training", "expert"):
+            given = getattr(self, name)
+            if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+                shown = f"family {self.name!r}: {name}={repr(given)[:60]}"
+                raise InputError(f"{shown}: must be a dictionary of settings by their names")
         for name in ("held_out", "fixed", "drift", "training", "expert"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 

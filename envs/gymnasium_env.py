@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any, SupportsFloat, cast
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -24,6 +24,7 @@ from torch import Tensor
 from hyperrl.envs.actions import first, fitting
 from hyperrl.envs.errors import InputError, number, one_line, origin
 from hyperrl.envs.family import Family
+from hyperrl.envs.finite import require_finite
 from hyperrl.envs.journal import Journal
 from hyperrl.envs.processes import Processes, uninterrupted
 from hyperrl.envs.single import SingleEnv
@@ -252,7 +253,8 @@ class GymnasiumFamily(Family):
         """Test the spaces; set each parameter to both ends of its training range, reset and step once.
 
         Raises:
-            InputError: a space is of another kind than the family needs, or the environment fails.
+            InputError: a space is of another kind than the family needs, or the environment fails, or gives an
+                observation or a reward that is not finite.
         """
         super().check()
         if self.own_statistics:
@@ -275,12 +277,17 @@ class GymnasiumFamily(Family):
             for value in parameter.train:
                 env.context = {parameter.name: value}
                 obs, _ = env.reset(seed=0)
-                env.step(action.copy())
+                next_obs, reward, terminated, _, _ = env.step(action.copy())
                 if np.shape(obs) != self.observation_space.shape:
                     raise InputError(
                         f"family {self.name!r}: observation of shape {np.shape(obs)} must be of observation_space's "
                         f"{self.observation_space.shape}"
                     )
+                variant_1P = self.table([env.context])
+                require_finite(self, "an observation of a start", [obs], variant_1P)
+                require_finite(self, "the reward of the first step", [reward], variant_1P)
+                if not terminated:  # what an episode terminates in is read by nothing
+                    require_finite(self, "the observation after the first step", [next_obs], variant_1P)
 
 
 class Context(SingleEnv, gymnasium.Wrapper):
@@ -348,14 +355,30 @@ class Context(SingleEnv, gymnasium.Wrapper):
         self._apply()
         return np.array(obs), info
 
-    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take one action."""
         if self.resting:
             return self._nothing, 0.0, False, False, {}
         with self._named("step", "mend it"):
             obs, reward, terminated, truncated, info = self.env.step(action)
+        reward, terminated = float(self._one("a reward", reward)), bool(self._one("an end", terminated))
+        truncated = self._pass() or bool(self._one("an end", truncated))
         # a copy, because an environment may overwrite what it has returned, and copies of it may share an array
-        return np.array(obs), reward, terminated, self._pass() or truncated, info
+        return np.array(obs), reward, terminated, truncated, info
+
+    def _one(self, what: str, given: Any) -> bool | int | float:
+        """What a step gave as a plain number, also where it is an array of one.
+
+        Raises:
+            InputError: it is something else.
+        """
+        array = np.asarray(given)
+        if array.size != 1 or array.dtype.kind not in "biuf":
+            raise InputError(
+                f"family {self.family.name!r}: step of its environment gives {what} that is "
+                f"{' '.join(repr(given).split())[:60]}: must be one number; return float(...) or bool(...) there"
+            )
+        return cast("bool | int | float", array.item())
 
     @contextlib.contextmanager
     def _named(self, method: str, remedy: str) -> Iterator[None]:

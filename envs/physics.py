@@ -15,6 +15,7 @@ from torch import Tensor
 from hyperrl.envs.actions import first
 from hyperrl.envs.errors import InputError, one_line
 from hyperrl.envs.family import Family
+from hyperrl.envs.finite import require_finite
 from hyperrl.envs.parameter import Values
 from hyperrl.envs.single import SingleEnv
 from hyperrl.envs.vector import VariantVectorEnv
@@ -86,7 +87,8 @@ class PhysicsFamily(Family):
         """Test the spaces and the physics: start, observe and step a few copies once.
 
         Raises:
-            InputError: a space is of another kind, or a function raises or returns a wrong shape or dtype.
+            InputError: a space is of another kind, or a function raises, or returns a wrong shape or dtype, or an
+                observation or a reward that is not finite.
         """
         super().check()
         trial = _Trial(self)
@@ -96,7 +98,8 @@ class PhysicsFamily(Family):
         size = state.shape[-1] if isinstance(state, Tensor) and state.ndim else 1
         trial.expect("start's state", state, (T, E, size), "(T, E, X)", dtype)
         shape = (T, E, *self.observation_space.shape)
-        trial.expect("observe's observation", trial.call("observe", self.observe, state), shape, "(T, E, O)", dtype)
+        obs = trial.call("observe", self.observe, state)
+        trial.expect("observe's observation", obs, shape, "(T, E, O)", dtype)
         answer = trial.call("step", self.step, state, trial.action())
         if not isinstance(answer, tuple | list) or len(answer) != 3:
             raise InputError(f"family {self.name!r}: step must return (next state, reward, terminated)")
@@ -104,6 +107,14 @@ class PhysicsFamily(Family):
         trial.expect("step's next state", after, (T, E, size), "(T, E, X)", dtype)
         trial.expect("step's reward", reward, (T, E), "(T, E)", dtype)
         trial.expect("step's terminated", terminated, (T, E), "(T, E)", torch.bool)
+        next_obs = trial.call("observe", self.observe, after)
+        ends = terminated.unsqueeze(-1)  # what an episode terminates in is read by nothing
+        for what, numbers in (
+            ("an observation of a start", obs),
+            ("a reward of the first step", reward),
+            ("an observation after the first step", next_obs.where(~ends, 0.0)),
+        ):
+            require_finite(self, what, numbers, trial.variants_TP)
 
 
 class _Trial:
@@ -116,7 +127,8 @@ class _Trial:
         taken = {family.draws, *family.observation_space.shape, *(family.action_space.shape or ())}
         self.T, self.E = sorted(set(range(2, 7)) - taken)[:2]
         self.device = torch.device("cpu")
-        self.p = family.values(torch.as_tensor(family.variants("train", self.T), dtype=self.dtype))
+        self.variants_TP = family.variants("train", self.T)
+        self.p = family.values(torch.as_tensor(self.variants_TP, dtype=self.dtype))
 
     def action(self) -> Tensor:
         """Every discrete action in turn, or the middle of a Box."""

@@ -202,7 +202,12 @@ def train(
     reference = known.name if isinstance(family, Family) else family
     named = {"agent": agent, "seed": seed, "steps": steps, "device": device}
     chosen = {name: value for name, value in named.items() if value is not None} | settings
-    config = Config(family=reference).updated({**tuned(known).training, **chosen})
+    own = dict(tuned(known).training)
+    try:
+        Config(family=reference).updated(own)
+    except InputError as error:
+        raise InputError(f"family {known.name!r} of {reference}: wrong in its own `training`: {error}") from None
+    config = Config(family=reference).updated({**own, **chosen})
     if run is not None:
         if not isinstance(run, str | Path) or run in ("", Path()):
             raise InputError(f"run={run!r}: must be a folder; name one, or leave it out for runs/FAMILY-AGENT-SEED")

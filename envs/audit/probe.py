@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,9 @@ import torch
 from hyperrl.envs.audit.findings import Effect
 from hyperrl.envs.audit.playing import TOLERANCE, Step, actions_of, apart, begin, largest_size, play, put
 from hyperrl.envs.family import Family
+from hyperrl.envs.finite import require_finite
 from hyperrl.envs.parameter import Parameter
+from hyperrl.envs.vector import VariantVectorEnv
 
 
 def values_of(parameter: Parameter, count: int) -> np.ndarray:
@@ -45,12 +47,15 @@ class Probe:
     """Rows that differ from their base variant in one parameter each, and the changes observed in them.
 
     Rows are B bases x R, the base itself first, then each parameter's values.
+
+    Raises:
+        InputError: from any measurement, where an observation or a reward of a base is not finite.
     """
 
     def __init__(
         self, family: Family, bases_BP: np.ndarray, parameters: Sequence[Parameter], values: int, copies: int
     ) -> None:
-        self.family, self.copies, self.values = family, copies, values
+        self.family, self.bases_BP, self.copies, self.values = family, bases_BP, copies, values
         self.rows = {p.name: slice(1 + i * values, 1 + (i + 1) * values) for i, p in enumerate(parameters)}
         self.shape = (len(bases_BP), 1 + values * len(parameters))
         altered_BRP = np.repeat(bases_BP[:, None], self.shape[1], axis=1)
@@ -74,6 +79,19 @@ class Probe:
         """(T, ...) -> (B, R, ...)."""
         return array_T.reshape(*self.shape, *array_T.shape[1:])
 
+    def _begin(self, env: VariantVectorEnv[Any], seed: int) -> np.ndarray:
+        """Start every row from the same draws; observations (B, R, E, O)."""
+        start = self._grouped(begin(env, seed))
+        self._require_finite("an observation of a start", start)
+        return start
+
+    def _require_finite(self, what: str, numbers: np.ndarray) -> None:
+        """See that the base rows are finite in (B, R, ...); also adds to ``not_finite``."""
+        require_finite(self.family, what, numbers[:, 0], self.bases_BP)
+        for name, rows in self.rows.items():
+            if not np.isfinite(numbers[:, rows]).all():
+                self.not_finite.add(name)
+
     def _compare(self, step: Step) -> Change:
         """Difference of a step from the base row; also adds to ``not_finite``."""
         obs, reward = self._grouped(step.obs_TEO), self._grouped(step.reward_TE)
@@ -81,10 +99,8 @@ class Probe:
         ends = terminated != terminated[:, :1]
         entries = apart(obs, obs[:, :1], largest_size(obs, axis=(0, 1, 2))).any(-1)
         moved = entries | apart(reward, reward[:, :1], largest_size(reward)) | ends
-        finite = np.isfinite(obs).all(-1) & np.isfinite(reward)
-        for name, rows in self.rows.items():
-            if not finite[:, rows].all():
-                self.not_finite.add(name)
+        self._require_finite("an observation", np.where(terminated[..., None], 0.0, obs))
+        self._require_finite("a reward", reward)
         with np.errstate(invalid="ignore"):
             return Change(obs - obs[:, :1], reward - reward[:, :1], ends, moved)
 
@@ -98,10 +114,9 @@ class Probe:
     def alike(self, steps: int) -> bool:
         """Whether rows with equal parameters move equally for so many steps."""
         put(self.env, self.base_TP)
-        start_TEO = begin(self.env, 0)
-        alive_TE = np.ones(start_TEO.shape[:2], dtype=bool)
-        start = self._grouped(start_TEO)
-        same = not apart(start, start[:, :1], largest_size(start_TEO)).any()
+        start = self._begin(self.env, 0)
+        alive_TE = np.ones((self.env.num_variants, self.copies), dtype=bool)
+        same = not apart(start, start[:, :1], largest_size(start)).any()
         for step in play(self.env, actions_of(self.family, steps, self.copies, 0)):
             same &= not (self._compare(step).any_BRE & self._grouped(alive_TE)).any()
             self._see(step, alive_TE)
@@ -141,7 +156,7 @@ class Probe:
     def part(self, seed: int, prefix: int, follow: int) -> None:
         """Change parameters after a prefix with equal ones, measure one step, and compare the steps after it."""
         put(self.env, self.base_TP)
-        begin(self.env, seed)
+        self._begin(self.env, seed)
         alive_TE = np.ones((self.env.num_variants, self.copies), dtype=bool)
         actions = actions_of(self.family, prefix + follow, self.copies, seed)
         for step in play(self.env, actions[:prefix]):
@@ -161,7 +176,7 @@ class Probe:
     def restart(self, seed: int, steps: int) -> None:
         """Change parameters before a reset, measure the first step after it, and compare the steps after that."""
         env = self.family.vector(self.altered_TP, self.copies, dtype=torch.float64)
-        start = self._grouped(begin(env, seed))
+        start = self._begin(env, seed)
         moved = apart(start, start[:, :1], largest_size(start, axis=(0, 1, 2)))
         for name, rows in self.rows.items():
             self.moved_from_reset[name] |= bool(moved[:, rows].any())

@@ -16,7 +16,9 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 
 from hyperrl.envs import Family, InputError, PhysicsFamily
 from hyperrl.envs.actions import ends, first, fitting, whole
+from hyperrl.envs.finite import require_finite
 from hyperrl.seeds import seed_of
+from hyperrl.training.finite import LARGEST
 
 
 def with_judged_starts(family: Family) -> PhysicsFamily:
@@ -80,13 +82,18 @@ class VariantVecEnv(VecEnv):
         self._space = family.variant_action_space(self.variant)
         super().__init__(copies, family.observation_space, sb3_space(self._space))
         self._born = time.time()
-        self._actions = torch.empty(0)
+        self._actions, self._steps = torch.empty(0), 0
         self._returns_E = np.zeros(copies)
         self._lengths_E = np.zeros(copies, dtype=np.int64)
 
     def reset(self) -> np.ndarray:
-        """Start every copy anew and return observations (E, O)."""
+        """Start every copy anew and return observations (E, O).
+
+        Raises:
+            InputError: an observation is not finite, or too large to learn from.
+        """
         obs, _ = self.env.reset(seed=self._start_seed())
+        self._require_finite("an observation of a start", obs.numpy())
         self._reset_seeds()
         self._reset_options()
         self._returns_E[:] = 0
@@ -102,10 +109,18 @@ class VariantVecEnv(VecEnv):
         self._actions = torch.as_tensor(from_sb3(self._space, actions))
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Take the remembered actions; return observations (E, O), rewards (E,), dones (E,) and E infos."""
+        """Take the remembered actions; return observations (E, O), rewards (E,), dones (E,) and E infos.
+
+        Raises:
+            InputError: an observation or a reward is not finite, or too large to learn from.
+        """
         obs, reward, terminated, truncated, info = self.env.step(self._actions)
         reward_E = reward.numpy().astype(np.float32)
         terminated_E, done_E = terminated.numpy(), (terminated | truncated).numpy()
+        self._steps += self.num_envs
+        self._require_finite("a reward", reward_E)
+        self._require_finite("an observation", np.where(terminated_E[:, None], 0.0, info["final_obs"].numpy()))
+        self._require_finite("an observation of a start", obs.numpy())
         self._returns_E += reward_E
         self._lengths_E += 1
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
@@ -122,6 +137,10 @@ class VariantVecEnv(VecEnv):
             self._returns_E[done_E] = 0
             self._lengths_E[done_E] = 0
         return obs.numpy(), reward_E, done_E, infos
+
+    def _require_finite(self, what: str, numbers_E: np.ndarray) -> None:
+        variant_1P = self.env.family.table([self.variant])
+        require_finite(self.env.family, f"{what}, at step {self._steps:,},", numbers_E[None], variant_1P, LARGEST)
 
     def close(self) -> None:
         """Close the environment."""

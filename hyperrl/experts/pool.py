@@ -29,6 +29,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from hyperrl.envs import Family, InputError
 from hyperrl.envs.errors import one_line, origin
 from hyperrl.envs.fingerprint import fingerprint, same_physics
+from hyperrl.envs.finite import require_finite
 from hyperrl.envs.processes import uninterrupted
 from hyperrl.experts.cache import EXPERTS, Job, Record, checked_variants, expert_folder, packed
 from hyperrl.experts.settings import EPISODES, expert_settings, greedy_returns, make_expert
@@ -37,6 +38,7 @@ from hyperrl.play.actors import random_actions
 from hyperrl.play.episodes import play
 from hyperrl.storage.files import require_writable, write_atomically, write_json
 from hyperrl.streams import console
+from hyperrl.training import finite
 
 MOST_WORKERS, MOST_EXPERTS = 512, 10_000
 """Each expert takes minutes, each worker some 500 MB."""
@@ -78,7 +80,7 @@ def train_experts(
 
     Raises:
         InputError: no such family, no variants or one out of bounds, a setting or number out of range, a
-            folder that cannot be written, or a process that died.
+            folder that cannot be written, a process that died, or an expert that failed, once the others are done.
     """
     family = resolve(reference)
     settings = expert_settings(family, overrides)
@@ -188,7 +190,8 @@ def _train(job: Job, number: int = 0) -> None:
     """Train, judge and store one expert.
 
     Raises:
-        InputError: the settings are refused, or the family's own code raised an error.
+        InputError: the settings are refused, the training diverged, or the family's own code raised an error or gave
+            what is not finite.
     """
     try:
         _train_and_store(job, resolve(job.reference), number)
@@ -198,18 +201,30 @@ def _train(job: Job, number: int = 0) -> None:
         where = origin(error)
         if where.ours:
             raise
-        variant = " ".join(f"{name}={value:g}" for name, value in job.parameters.items())
         raise InputError(
-            f"family {job.family_name!r} at {variant}: {one_line(error)} ({where.place}); mend it there"
+            f"family {job.family_name!r} at {_variant(job)}: {one_line(error)} ({where.place}); mend it there"
         ) from None
+
+
+def _variant(job: Job) -> str:
+    return " ".join(f"{name}={value:g}" for name, value in job.parameters.items())
 
 
 def _train_and_store(job: Job, family: Family, number: int) -> None:
     expert = make_expert(family, job.parameters, job.settings, job.seed)
     began = time.perf_counter()
     watch = _Watch(job, family, number)
-    expert.learn(job.settings["total_timesteps"], callback=watch)
-    seconds = time.perf_counter() - began - watch.seconds
+    try:
+        expert.learn(job.settings["total_timesteps"], callback=watch)
+        seconds = time.perf_counter() - began - watch.seconds
+        returns = watch.judge()
+    except ValueError as error:  # PyTorch's distributions refuse what is not finite
+        if isinstance(error, InputError) or finite.whole(expert.policy):
+            raise
+        raise InputError(
+            f"family {family.name!r} at {_variant(job)}: its expert's training diverged within "
+            f"{expert.num_timesteps:,} steps; choose a lower learning_rate in the expert settings"
+        ) from None
     normaliser = expert.get_vec_normalize_env()
     scales = None
     if normaliser is not None:
@@ -218,9 +233,11 @@ def _train_and_store(job: Job, family: Family, number: int) -> None:
             moments = cast(Any, normaliser.obs_rms)
             scales = {"mean": moments.mean.tolist(), "var": moments.var.tolist()}
             scales |= {"epsilon": normaliser.epsilon, "clip": normaliser.clip_obs}
-    returns = watch.judge()
     actor = random_actions(family, variant=job.parameters)
-    random = play(family, family.table([job.parameters]), actor, EPISODES).returns_TE
+    variant_1P = family.table([job.parameters])
+    random = play(family, variant_1P, actor, EPISODES).returns_TE
+    require_finite(family, "a return of its expert", returns[None], variant_1P)
+    require_finite(family, "a return of random actions", random, variant_1P)
     weights, digest = packed(expert)
     record = {
         "family": family.name,
@@ -233,7 +250,7 @@ def _train_and_store(job: Job, family: Family, number: int) -> None:
         "mean": float(returns.mean()),
         "random": float(random.mean()),
         "curve": watch.curve,
-        "fingerprint": fingerprint(family, family.table([job.parameters])),
+        "fingerprint": fingerprint(family, variant_1P),
         "normaliser": scales,
         "weights": digest,
     }
@@ -255,6 +272,7 @@ def _train_all(jobs: list[Job], workers: int) -> None:
     )
     pool = ProcessPoolExecutor(workers, context, _start_worker, (steps,))
     left = set[Future[None]]()
+    failed: list[InputError] = []
     try:
         with uninterrupted():
             left = {pool.submit(_train, job, number) for number, job in enumerate(jobs)}
@@ -264,12 +282,18 @@ def _train_all(jobs: list[Job], workers: int) -> None:
             while left:
                 finished, left = wait(left, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in finished:
-                    future.result()
+                    try:
+                        future.result()
+                    except InputError as error:  # the other variants may be well
+                        failed.append(error)
                 taken = sum(steps)
                 bar.update(task, completed=min(taken / each, len(jobs)), steps=taken)
-            bar.update(task, completed=len(jobs))
+            bar.update(task, completed=len(jobs) - len(failed))
     finally:
         if left:
             for process in list((pool._processes or {}).values()):
                 process.terminate()
         pool.shutdown(wait=True, cancel_futures=True)
+    if failed:
+        others = f"; {len(failed)} of {len(jobs)} experts failed, the others are kept" if len(jobs) > 1 else ""
+        raise InputError(f"{failed[0]}{others}")

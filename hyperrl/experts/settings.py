@@ -23,6 +23,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from hyperrl.envs import Family, InputError
+from hyperrl.envs.finite import require_finite
 from hyperrl.experts.environment import VariantVecEnv, from_sb3
 from hyperrl.experts.zoo import literal
 from hyperrl.families import tuned
@@ -40,6 +41,7 @@ JUDGED_STARTS = "judged_starts"
 POLICY = "MlpPolicy"
 """The only policy: observations are vectors."""
 _SCHEDULED = ("learning_rate", "clip_range", "clip_range_vf")
+_NUMBERS = ("gamma", "gae_lambda", "ent_coef", "vf_coef", "max_grad_norm")
 _WHOLE = ("total_timesteps", "n_envs", "n_steps", "batch_size", "n_epochs", "sde_sample_freq")
 _AROUND = ("env_wrapper", "vec_env_wrapper", "frame_stack", "callback", "monitor_kwargs")
 """Settings of rl-baselines3-zoo's that act around PPO."""
@@ -110,6 +112,9 @@ def expert_settings(family: Family, overrides: Mapping[str, Any] | None = None) 
         raise InputError(f"{JUDGED_STARTS}={settings[JUDGED_STARTS]!r}: must be true or false; mend the {where}")
     for name in _SCHEDULED:
         schedule(name, settings.get(name))
+    for name in _NUMBERS:
+        if isinstance(settings.get(name, 0.0), bool) or not isinstance(settings.get(name, 0.0), int | float):
+            raise InputError(f"{name}={settings[name]!r}: must be a number; mend the {where}")
     if settings.get("policy", POLICY) != POLICY:
         raise InputError(f"policy={settings['policy']!r}: must be {POLICY!r}; mend the {where}")
     normalize = settings.get("normalize", False)
@@ -209,12 +214,16 @@ def greedy_returns(expert: PPO, family: Family, parameters: Mapping[str, float])
     """Returns (10,) of deterministic episodes from the starts that every judgement shares.
 
     Actions are clipped to the variant's own action space, and the normaliser is used as it is.
+
+    Raises:
+        InputError: an observation is not finite.
     """
-    normaliser = expert.get_vec_normalize_env()
+    normaliser, variant_1P = expert.get_vec_normalize_env(), family.table([parameters])
 
     def act(obs: torch.Tensor) -> torch.Tensor:
+        require_finite(family, "an observation of a judged episode", obs.numpy()[None], variant_1P)
         obs_NO = obs.numpy() if normaliser is None else cast(np.ndarray, normaliser.normalize_obs(obs.numpy()))
         action, _ = expert.predict(obs_NO, deterministic=True)
         return torch.as_tensor(from_sb3(family.variant_action_space(parameters), action))
 
-    return play(family, family.table([parameters]), Act(act), EPISODES).returns_TE[0]
+    return play(family, variant_1P, Act(act), EPISODES).returns_TE[0]

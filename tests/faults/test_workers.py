@@ -135,3 +135,63 @@ def test_a_family_that_does_not_repeat_itself_has_no_experts(tmp_path, in_this_p
     )
     with pytest.raises(InputError, match="family 'plant': moves differently under equal variants, seeds and actions"):
         train_experts(reference, np.array([[1.0]]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        ("reward = reward * float('nan')", r"a reward, at step 4, is nan: must be finite"),
+        ("reward = reward + 1e30", r"a reward, at step 4, is 1e\+30: must be finite and at most 1e\+15"),
+        ("after = after / 0", r"an observation, at step 4, is -?(inf|nan): must be finite"),
+    ],
+)
+def test_a_family_that_is_not_finite_is_one_line(tmp_path, in_this_process, trouble, said):
+    """In training only, after whatever is checked before it."""
+    reference = plant(tmp_path, "pass")
+    text = (
+        (tmp_path / "plant.py").read_text().replace("return after, 1 - after.squeeze(-1).abs()", "return after, reward")
+    )
+    text = text.replace(
+        "    return after,",
+        f"    reward = 1 - after.squeeze(-1).abs()\n    if state.shape[1] == 4: {trouble}\n    return after,",
+    )
+    (tmp_path / "plant.py").write_text(text)
+    with pytest.raises(InputError, match=rf"^family 'plant' at gain=1: {said}"):
+        train_experts(reference, np.array([[1.0]]), tmp_path)
+    assert not list(tmp_path.glob("plant/*.json"))
+
+
+def test_observations_that_only_judging_meets_are_one_line(tmp_path, in_this_process):
+    reference = plant(tmp_path, "pass")
+    text = (tmp_path / "plant.py").read_text()
+    (tmp_path / "plant.py").write_text(text.replace("return after,", "return after / (state.shape[1] != 10),"))
+    with pytest.raises(
+        InputError, match=r"^family 'plant' at gain=1: an observation of a judged episode is -?(inf|nan)"
+    ):
+        train_experts(reference, np.array([[1.0]]), tmp_path)
+
+
+def test_returns_that_are_not_finite_are_no_experts(tmp_path, in_this_process):
+    """Those of the ten judged episodes: training itself was well."""
+    reference = plant(tmp_path, "pass")
+    text = (tmp_path / "plant.py").read_text()
+    (tmp_path / "plant.py").write_text(
+        text.replace("1 - after.squeeze(-1).abs()", "1 - after.squeeze(-1).abs() / (state.shape[1] != 10)")
+    )
+    with pytest.raises(InputError, match=r"^family 'plant' at gain=1: a return of its expert is (-inf|nan): must be"):
+        train_experts(reference, np.array([[1.0]]), tmp_path)
+    assert not list(tmp_path.glob("plant/*.json"))
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
+def test_an_expert_that_diverges_is_one_line(tmp_path, in_this_process):
+    reference = plant(tmp_path, "pass")
+    with pytest.raises(InputError, match=r"^family 'plant' at gain=1: its expert's training diverged within \d+ steps"):
+        train_experts(reference, np.array([[1.0]]), tmp_path, overrides={"learning_rate": 1e30})
+
+
+def test_one_expert_that_fails_costs_no_other(tmp_path):
+    reference = plant(tmp_path, "if gain < 1: raise Refused('gain', 'small')")
+    with pytest.raises(InputError, match=r"at gain=0\.75: Refused: .*; 1 of 2 experts failed, the others are kept$"):
+        train_experts(reference, np.array([[0.75], [1.25]]), tmp_path, workers=1)
+    assert len(list(tmp_path.glob("plant/*.json"))) == 1

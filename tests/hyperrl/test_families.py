@@ -6,6 +6,7 @@ from importlib.resources import files
 
 import pytest
 
+import hyperrl
 from hyperrl.config import Config
 from hyperrl.envs import InputError, registry
 from hyperrl.envs.distractors import distractors
@@ -77,3 +78,26 @@ def test_own_settings_come_first_and_an_own_family_has_those_of_what_it_was_made
     assert tuned(distractors(cartpole, 2)) == tuned(cartpole)
     assert tuned(dataclasses.replace(cartpole, name="mine", origin="mine")) == ({}, {})
     assert tuned(dataclasses.replace(cartpole, name="mine", origin="../cartpole")) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"nothing": 1}, "nothing: unknown setting"),
+        ({"gamma": "high"}, "gamma='high': must be a number"),
+        ({"gamma": 1.5}, r"gamma=1\.5: must be within \[0, 1\]"),
+        ({"hidden": "wide"}, "hidden='wide': must be a list"),
+    ],
+)
+def test_a_wrong_setting_of_a_familys_own_names_family_and_file(own_family, tmp_path, table, said):
+    own_family.write_text(own_family.read_text().replace("    draws=1,", f"    draws=1, training={table!r},"))
+    with pytest.raises(InputError, match=rf"^family 'plant' of .*plant\.py: wrong in its own `training`: {said}"):
+        hyperrl.train(str(own_family), run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("table", ["training", "expert"])
+@pytest.mark.parametrize("given", [5, "gamma", {3: 4}])
+def test_settings_that_are_no_table_are_refused(ticks, table, given):
+    with pytest.raises(InputError, match=rf"^family 'ticks': {table}=.*: must be a dictionary of settings by"):
+        dataclasses.replace(ticks, **{table: given})

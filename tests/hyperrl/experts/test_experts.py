@@ -362,3 +362,11 @@ def test_an_expert_of_other_physics_is_none(tmp_path, monkeypatch):
     # a better one of other physics does not hide the one that fits
     (tmp_path / "cartpole" / "foreign.json").write_text(json.dumps(first | {"mean": second["mean"] + 1, "seed": 9}))
     assert cached_experts(heavier, table_TP, tmp_path, overrides=TINY) == [second]
+
+
+@pytest.mark.parametrize("name", ["gamma", "gae_lambda", "ent_coef", "vf_coef", "max_grad_norm"])
+def test_settings_that_ppo_would_not_check_are_numbers(name):
+    for value in ("high", None, True):
+        with pytest.raises(InputError, match=rf"^{name}=.*: must be a number; mend the expert setting of family"):
+            expert_settings(CARTPOLE, {name: value})
+    assert expert_settings(CARTPOLE, {name: 1})[name] == 1

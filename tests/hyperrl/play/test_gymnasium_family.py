@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+from contextlib import closing
 from importlib.metadata import EntryPoint
 
 import gymnasium
@@ -300,3 +301,75 @@ def test_a_wrapper_with_statistics_of_its_own_is_named(wrapper):
     if wrapper is NormalizeObservation:
         assert not found.deterministic
         assert _remedy(family, found).startswith(f"{name} within `make` of counted keeps statistics")
+
+
+class Counts(gymnasium.Env):
+    """Pays and ends in the types that it is given."""
+
+    observation_space, action_space = Box(0, 99, (1,), np.float32), Box(-1, 1, (1,), np.float32)
+    gain = 1.0
+
+    def __init__(self, render_mode=None, pays=float, ends=bool, length=3):
+        self.pays, self.ends, self.length = pays, ends, length
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        ended = self.ends(self.t == self.length)
+        return np.full(1, self.t, np.float32), self.pays(2 * self.t), ended, self.ends(False), {}
+
+
+def in_array(value):
+    return np.array([value])
+
+
+def nothing(value):
+    return None
+
+
+def counts(mode="sync", **arguments):
+    return GymnasiumFamily(
+        name="counts", make=Counts, parameters=(Parameter("gain", "1", 1.0, (0.5, 2.0), (0.25, 4.0)),),
+        apply={"gain": Attribute("gain")}, max_episode_steps=9, vectorization=mode, arguments=arguments,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("length", [1, 3])
+@pytest.mark.parametrize(
+    ("pays", "ends"),
+    [(int, int), (np.array, np.array), (in_array, in_array), (np.float32, np.bool_), (torch.tensor, bool)],
+)
+def test_rewards_and_ends_of_any_type_count_the_same(mode, length, pays, ends):
+    """Rewards are 2, 4, 6 and over again, or always 2 in episodes of one step."""
+    family = counts(mode, pays=pays, ends=ends, length=length)
+    family.check()
+    with closing(family.vector(family.table([{}, {}]), 1)) as env:
+        env.reset()
+        steps = [env.step(torch.zeros(2, 1)) for _ in range(4)]
+    rewards, terminated, truncated = (torch.stack(column).tolist() for column in list(zip(*steps, strict=True))[1:4])
+    expected = [1, 1, 1, 1] if length == 1 else [1, 2, 3, 1]
+    assert rewards == [[2.0 * t] * 2 for t in expected]
+    assert terminated == [[t == length] * 2 for t in expected]
+    assert truncated == [[False] * 2] * 4
+    expert = VariantVecEnv(family, {}, 2)
+    expert.reset()
+    _, reward_E, done_E, infos = expert.step(np.zeros((2, 1), np.float32))
+    expert.close()
+    assert (reward_E.tolist(), done_E.tolist()) == ([2.0, 2.0], [length == 1] * 2)
+    assert not infos[0]["TimeLimit.truncated"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [({"pays": nothing}, "a reward that is None"), ({"pays": str}, "a reward that is '2'"),
+     ({"pays": lambda r: [r, r]}, r"a reward that is \[2, 2\]"), ({"ends": nothing}, "an end that is None")],
+)  # fmt: skip
+def test_a_reward_or_an_end_that_is_no_number_is_one_line(arguments, said):
+    told = rf"^family 'counts': step of its environment gives {said}: must be one number; return float\(\.\.\.\) or"
+    with pytest.raises(InputError, match=told):
+        counts(**arguments).check()
