@@ -100,7 +100,7 @@ def test_a_killed_worker_is_one_line_and_calling_again_goes_on(tmp_path, monkeyp
     assert not any(map(alive, pids))
 
     trained = []
-    monkeypatch.setattr(pool, "_train_all", lambda jobs, workers: trained.extend(map(pool._train, jobs)))
+    monkeypatch.setattr(pool, "_train_all", lambda jobs, *_: trained.extend(map(pool._train, jobs)))
     (tmp_path / "slow").unlink()
     train_experts(str(tmp_path / "plant.py"), np.array([[0.75], [1.25]]), tmp_path / "experts")
     assert len(trained) == 1
@@ -109,7 +109,7 @@ def test_a_killed_worker_is_one_line_and_calling_again_goes_on(tmp_path, monkeyp
 
 @pytest.fixture
 def in_this_process(monkeypatch):
-    monkeypatch.setattr(pool, "_train_all", lambda jobs, workers: [pool._train(job) for job in jobs])
+    monkeypatch.setattr(pool, "_train_all", lambda jobs, *_: [pool._train(job) for job in jobs])
 
 
 def test_an_environment_that_raises_is_one_line(tmp_path, in_this_process):
