@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -54,7 +55,7 @@ def run_jobs(
         the job's index and its result, as jobs finish; with Ray, once all have.
 
     Raises:
-        InputError: as ``require_backend``, or the scheduler does not answer or has no workers.
+        InputError: as ``require_backend``, or the scheduler has no workers.
         BrokenProcessPool: a process of loky's died, or a job ended one machine of the cluster after another.
         Exception: what the function raised; unfinished jobs are dropped.
     """
@@ -68,10 +69,10 @@ def run_jobs(
 
 
 def require_backend(backend: str, scheduler: str | None) -> None:
-    """See that a backend is one, is installed, and has a scheduler where it needs one.
+    """See that a backend is one and is installed, and that the scheduler which it needs answers.
 
     Raises:
-        InputError: it is not, or has none.
+        InputError: it is not, or does not.
     """
     if backend not in _CONNECT:
         raise InputError(f"backend={backend!r}: unknown; choose from {', '.join(_CONNECT)}")
@@ -82,8 +83,31 @@ def require_backend(backend: str, scheduler: str | None) -> None:
     if backend in REMEDIES and find_spec(REMEDIES[backend][0]) is None:
         package, remedy = REMEDIES[backend]
         raise InputError(f"backend={backend!r}: needs {package}, which is not installed; {remedy}")
-    if backend == DASK and not scheduler:
-        raise InputError(f"backend={DASK!r}: needs the address of a scheduler; give the one that `dask scheduler` says")
+    if backend == DASK:
+        if not scheduler:
+            raise InputError(f"backend={DASK!r}: needs a scheduler; give the address that `dask scheduler` says")
+        _knock(scheduler)
+
+
+def _knock(scheduler: str) -> None:
+    from distributed import rpc
+    from distributed.utils import LoopRunner
+
+    async def identity() -> None:
+        async with rpc(scheduler, timeout=CONNECT) as there:
+            await asyncio.wait_for(there.identity(), CONNECT)
+
+    runner = LoopRunner()
+    runner.start()
+    try:
+        runner.run_sync(identity)
+    except Exception as error:  # as many kinds as there are wrong addresses
+        raise InputError(
+            f"scheduler={scheduler!r}: does not answer ({one_line(error)}); start `dask scheduler`, and give the "
+            "address that it says"
+        ) from None
+    finally:
+        runner.stop()
 
 
 _alone = threading.Lock()
@@ -147,14 +171,7 @@ def _dask(workers: int | None, scheduler: str) -> Iterator[Parallel]:
             future.add_done_callback(tell)
             return future
 
-    try:
-        client = Client(scheduler, timeout=CONNECT, set_as_default=False)
-    except Exception as error:  # as many kinds as there are wrong addresses
-        raise InputError(
-            f"scheduler={scheduler!r}: does not answer ({one_line(error)}); start `dask scheduler`, and give the "
-            "address that it says"
-        ) from None
-    with client:
+    with Client(scheduler, timeout=CONNECT, set_as_default=False) as client:
         try:
             client.wait_for_workers(1, timeout=CONNECT)
         except TimeoutError:
