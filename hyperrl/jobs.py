@@ -40,7 +40,7 @@ def run_jobs(
 ) -> Generator[tuple[int, Result], None, None]:
     """Call a function on every job, each in one thread of a process that has no other job meanwhile.
 
-    When a machine of a Dask cluster dies, its jobs start again on another, finished ones perhaps too: the function
+    When a process of a Dask cluster dies, its jobs start again in another, finished ones perhaps too: the function
     should store its result where all machines find it, and look there first. With loky nothing starts again.
 
     Args:
@@ -56,7 +56,8 @@ def run_jobs(
 
     Raises:
         InputError: as ``require_backend``, or the scheduler has no workers.
-        BrokenProcessPool: a process of loky's died, or a job ended one machine of the cluster after another.
+        BrokenProcessPool: a process of loky's died, a Dask cluster's scheduler did, or a job ended one of its processes
+            after another.
         Exception: what the function raised; unfinished jobs are dropped.
     """
     from joblib import delayed
@@ -119,7 +120,11 @@ def _call(function: Callable[[Job], Result], index: int, job: Job) -> tuple[int,
 
     with _alone:
         torch.set_num_threads(1)
-        return index, function(job)
+        try:
+            return index, function(job)
+        except InputError as error:
+            error.__context__ = None  # Dask would send it too, and a family's own exception may not unpickle
+            raise
 
 
 def _start_worker(parent: int) -> None:
@@ -152,6 +157,7 @@ def _loky(workers: int | None, scheduler: None) -> Iterator[Parallel]:
 @contextmanager
 def _dask(workers: int | None, scheduler: str) -> Iterator[Parallel]:
     from distributed import Client, KilledWorker
+    from distributed.client import FutureCancelledError
     from joblib import Parallel
     from joblib._dask import DaskDistributedBackend
 
@@ -163,13 +169,17 @@ def _dask(workers: int | None, scheduler: str) -> Iterator[Parallel]:
 
         def submit(self, func: Any, callback: Callable[[Any], None]) -> Future[Any]:
             def tell(done: Future[Any]) -> None:
-                error = done.exception()
-                if error is not None:
-                    callback(BrokenProcessPool(one_line(error)) if isinstance(error, KilledWorker) else error)
+                if done.exception() is not None:
+                    callback(done.exception())
 
             future = super().submit(func, callback)
             future.add_done_callback(tell)
             return future
+
+        def retrieve_result_callback(self, out: Any) -> Any:
+            if isinstance(out, KilledWorker | FutureCancelledError):
+                raise BrokenProcessPool(one_line(out))
+            return super().retrieve_result_callback(out)
 
     with Client(scheduler, timeout=CONNECT, set_as_default=False) as client:
         try:
