@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = {"envs": "hyperrl.envs", "agents": "hyperrl.agents", "hyperrl": "hyperrl"}
 """Folder -> what it is imported as."""
 FLOORS = (
-    ("config", "families", "seeds", "settings", "sources", "streams"),
+    ("config", "families", "jobs", "seeds", "settings", "sources", "streams"),
     ("storage",),
     ("play",),
     ("training",),

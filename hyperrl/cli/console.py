@@ -14,6 +14,8 @@ EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
 SPLIT = "interpolation"
 SEE = "hyperrl families explains splits"
+WHERE = {name: name for name in ("workers", "backend", "scheduler")}
+"""Keywords of ``hyperrl.jobs.run_jobs`` and the options of ``add_workers`` that give them."""
 
 Commands = Any
 """Type of ``ArgumentParser.add_subparsers``' result, which argparse does not name publicly."""
@@ -112,6 +114,18 @@ def path_of(text: str) -> Path:
 def add_force(command: Any) -> None:
     """Declare --force."""
     command.add_argument("--force", action="store_true", help="overwrite existing files, a run's own never")
+
+
+def add_workers(command: Any) -> None:
+    """Declare --workers, --backend and --scheduler."""
+    command.add_argument(
+        "--workers",
+        type=whole_number,
+        metavar="N",
+        help="parallel processes (default: one for each core, or the whole cluster)",
+    )
+    command.add_argument("--backend", help="loky: this machine's processes (default); dask or ray: a cluster")
+    command.add_argument("--scheduler", metavar="ADDRESS", help="of the cluster's scheduler, as tcp://10.0.0.1:8786")
 
 
 def whole_number(text: str) -> int:

@@ -8,10 +8,20 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from hyperrl.cli.console import EXIT_FAILED, Commands, add_force, given_options, path_of, print_table, whole_number
+from hyperrl.cli.console import (
+    EXIT_FAILED,
+    WHERE,
+    Commands,
+    add_force,
+    add_workers,
+    given_options,
+    path_of,
+    print_table,
+    whole_number,
+)
 from hyperrl.streams import console
 
-CONFLICT = ("variants", "png", "steps", "seed", "workers", "experts")
+CONFLICT = ("variants", "png", "steps", "seed", "experts", *WHERE)
 """Options of audit that need --conflict."""
 
 
@@ -34,7 +44,7 @@ def add(commands: Commands) -> None:
         "--steps", type=whole_number, metavar="N", help="steps of each expert (default: the family's setting)"
     )
     group.add_argument("--seed", type=whole_number, help="seed of the experts (default: 0)")
-    group.add_argument("--workers", type=whole_number, help="parallel processes (default: one for each core)")
+    add_workers(group)
     group.add_argument("--experts", type=path_of, metavar="DIR", help="cache of experts (default: runs/experts)")
     command.set_defaults(command=_audit)
 
@@ -66,7 +76,7 @@ def _audit(args: argparse.Namespace) -> int:
     for file, suffix in ((args.json, ".json"), (args.png, ".png")):
         if file:
             require_output(file, (suffix,), args.force)
-    chosen = given_options(args, variants="variants", seed="seed", workers="workers", root="experts")
+    chosen = given_options(args, variants="variants", seed="seed", root="experts", **WHERE)
     if not args.conflict and any(getattr(args, name) is not None for name in CONFLICT):
         given = next(f"--{name}" for name in CONFLICT if getattr(args, name) is not None)
         raise InputError(f"{given}: needs --conflict; add it, or leave {given} out")

@@ -14,9 +14,10 @@ from stable_baselines3 import PPO
 from hyperrl.envs import Family, InputError
 from hyperrl.experts.cache import EXPERTS, Record, load_expert, normalised
 from hyperrl.experts.environment import from_sb3
-from hyperrl.experts.pool import checked_workers, train_experts
+from hyperrl.experts.pool import require_workers, train_experts
 from hyperrl.experts.settings import EPISODES, expert_settings
 from hyperrl.families import resolve
+from hyperrl.jobs import LOKY
 from hyperrl.play.actors import Act
 from hyperrl.play.episodes import play
 
@@ -127,6 +128,8 @@ def check(
     seed: int = 0,
     workers: int | None = None,
     overrides: Mapping[str, Any] | None = None,
+    backend: str = LOKY,
+    scheduler: str | None = None,
 ) -> None:
     """What ``conflict`` refuses, before any expert is trained.
 
@@ -135,7 +138,7 @@ def check(
     """
     spread(family, variants)
     expert_settings(family, overrides)
-    checked_workers(workers, seed)
+    require_workers(workers, seed, backend, scheduler)
 
 
 def conflict(
@@ -145,6 +148,8 @@ def conflict(
     seed: int = 0,
     workers: int | None = None,
     overrides: Mapping[str, Any] | None = None,
+    backend: str = LOKY,
+    scheduler: str | None = None,
 ) -> Conflict:
     """Play each variant's expert on every variant; train the experts that are not cached.
 
@@ -153,15 +158,17 @@ def conflict(
         variants: how many, at least 2.
         root: folder of the cache of experts.
         seed: of the experts.
-        workers: processes that train experts; as many as there are processors where ``None``.
-        overrides: settings of the experts that replace the family's own, as for ``train_experts``.
+        workers: as for ``train_experts``; so are the next three.
+        overrides: settings of the experts that replace the family's own.
+        backend: where they are trained.
+        scheduler: address of the cluster's scheduler.
 
     Raises:
         InputError: as ``train_experts``, or ``variants`` is out of range.
     """
     family = resolve(reference)
     table_TP = spread(family, variants)
-    records = train_experts(reference, table_TP, root, seed, workers, overrides)
+    records = train_experts(reference, table_TP, root, seed, workers, overrides, backend, scheduler)
     returns_TT = np.array([_play(family, record, load_expert(family, record, root), table_TP) for record in records])
     random_T = np.array([record["random"] for record in records])
     scores_TT = normalised(returns_TT, random_T, returns_TT.max(axis=0))

@@ -1,20 +1,19 @@
-"""Training experts: Stable-Baselines3 PPO on one variant alone each, in parallel processes."""
+"""Training experts: Stable-Baselines3 PPO on one variant alone each, in parallel."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 import time
 import warnings
-from collections.abc import Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterable, Mapping
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
-import torch
+from rich.console import RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -30,10 +29,10 @@ from hyperrl.envs import Family, InputError
 from hyperrl.envs.errors import one_line, origin
 from hyperrl.envs.fingerprint import fingerprint, same_physics
 from hyperrl.envs.finite import require_finite
-from hyperrl.envs.processes import uninterrupted
 from hyperrl.experts.cache import EXPERTS, Job, Record, checked_variants, expert_folder, packed
 from hyperrl.experts.settings import EPISODES, expert_settings, greedy_returns, make_expert
 from hyperrl.families import resolve
+from hyperrl.jobs import LOKY, require_backend, run_jobs
 from hyperrl.play.actors import random_actions
 from hyperrl.play.episodes import play
 from hyperrl.storage.files import require_writable, write_atomically, write_json
@@ -53,12 +52,14 @@ def train_experts(
     seed: int = 0,
     workers: int | None = None,
     overrides: Mapping[str, Any] | None = None,
+    backend: str = LOKY,
+    scheduler: str | None = None,
 ) -> list[Record]:
-    """Train an expert for each variant that has none, in parallel processes, with a progress bar on stderr.
+    """Train an expert for each variant that has none, in parallel, with a progress bar on stderr.
 
-    Each finished expert is two files, written atomically, the JSON last: ``root/<family>/<key>.npz``, the weights of
-    its policy, and ``root/<family>/<key>.json``, the record. Neither executes anything when it is read. Interrupting
-    keeps the finished ones; calling again goes on with the rest.
+    The process that trained an expert writes its two files atomically, the JSON last: ``root/<family>/<key>.npz``, the
+    weights of its policy, and ``root/<family>/<key>.json``, the record. Neither executes anything when it is read.
+    Interrupting keeps the finished ones; calling again goes on with the rest.
 
     A record is ``{"family", "parameters": {...}, "seed", "settings": {...}, "steps", "seconds" (of training),
     "returns": [10 greedy episodes], "mean", "random" (mean return of random actions on the variant),
@@ -72,22 +73,27 @@ def train_experts(
         variants_TP: variants (T, P) in SI units, T >= 1.
         root: folder of the cache.
         seed: of training; another seed is another expert.
-        workers: processes, at least 1; as many as there are processors where ``None``.
+        workers: experts trained at once, at least 1; where ``None`` as many as there are processors, or as the cluster
+            takes.
         overrides: changes to the family's settings; other settings are other experts.
+        backend: joblib's: ``loky``, processes of this machine, or ``dask`` or ``ray``, a cluster whose machines find
+            the family and ``root`` under the same paths.
+        scheduler: address of the cluster's scheduler.
 
     Returns:
         T records, in the order of the variants.
 
     Raises:
         InputError: no such family, no variants or one out of bounds, a setting or number out of range, a
-            folder that cannot be written, a process that died, or an expert that failed, once the others are done.
+            folder that cannot be written, a backend or scheduler as in ``run_jobs``, a process that died, or an expert
+            that failed, once the others are done.
     """
     family = resolve(reference)
     settings = expert_settings(family, overrides)
     variants = checked_variants(family, variants_TP)
-    workers = checked_workers(workers, seed)
+    require_workers(workers, seed, backend, scheduler)
     require_count(len(variants))
-    folder = expert_folder(Path(root), family)
+    folder = expert_folder(Path(root).absolute(), family)
     require_writable(folder)
     again = (fingerprint(family, family.table(variants[:1])) for _ in range(2))
     if not same_physics(*again):
@@ -95,6 +101,7 @@ def train_experts(
             f"family {family.name!r}: moves differently under equal variants, seeds and actions, so that an expert is "
             "not known again; draw all randomness from the seed of reset"
         )
+    reference = str(Path(reference).absolute()) if reference.endswith(".py") else reference
     jobs = [Job(reference, variant, seed, settings, folder, family.name) for variant in variants]
     missing = {job.key: job for job in jobs if job.cached(family) is None}
     if missing:
@@ -102,13 +109,14 @@ def train_experts(
         if lost:
             warnings.warn(f"{folder}: {lost} experts without the weights of their records; trained anew", stacklevel=2)
         try:
-            _train_all(list(missing.values()), min(workers, len(missing)))
+            _train_all(list(missing.values()), workers, backend, scheduler)
         except BrokenProcessPool:
             done = sum(job.cached(family) is not None for job in missing.values())
             if done < len(missing):
+                given = f"backend={backend!r}" if workers is None else f"workers={workers}"
                 raise InputError(
-                    f"workers={workers}: a process died with {done} of {len(missing)} experts done; call again to go "
-                    "on, with fewer workers if memory ran out, and from a script under `if __name__ == '__main__':`"
+                    f"{given}: a process died with {done} of {len(missing)} experts done; call "
+                    "again to go on, with fewer workers if memory ran out"
                 ) from None
     records = [job.cached(family) for job in jobs]
     if None in records:
@@ -126,26 +134,25 @@ def require_count(variants: int) -> None:
         raise InputError(f"variants={variants}: must be 1 or more, at most {MOST_EXPERTS:,}; ask for fewer")
 
 
-def checked_workers(workers: int | None, seed: int) -> int:
-    """How many processes train experts.
+def require_workers(workers: int | None, seed: int, backend: str, scheduler: str | None) -> None:
+    """See that experts can be trained so.
 
     Raises:
-        InputError: workers or seed are out of range.
+        InputError: workers or seed are out of range, or the backend is refused by ``require_backend``.
     """
-    workers = workers if workers is not None else os.cpu_count() or 1
-    if not 1 <= workers <= MOST_WORKERS:
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
         raise InputError(f"workers={workers}: must be 1 or more, at most {MOST_WORKERS}; leave it out for one a core")
     if not 0 <= seed < 2**32:
         raise InputError(f"seed={seed}: must be within [0, 2**32); choose another")
-    return workers
+    require_backend(backend, scheduler)
 
 
 class _Watch(BaseCallback):
-    """Draws the learning curve, and counts steps where the main process sees them."""
+    """Draws the learning curve, and adds its steps to a file that the progress bar reads."""
 
-    def __init__(self, job: Job, family: Family, number: int) -> None:
+    def __init__(self, job: Job, family: Family, steps: Path | None) -> None:
         super().__init__()
-        self.job, self.family, self.number, self.seconds = job, family, number, 0.0
+        self.job, self.family, self.steps, self.seconds = job, family, steps, 0.0
         self.curve: list[list[float]] = []
 
     def _on_step(self) -> bool:
@@ -156,8 +163,10 @@ class _Watch(BaseCallback):
             self.judge()
 
     def _on_rollout_end(self) -> None:
-        if _steps is not None:
-            _steps[self.number] = self.num_timesteps
+        if self.steps:
+            rollout = cast(PPO, self.model).rollout_buffer
+            with suppress(OSError), self.steps.open("ab") as file:  # another machine has no such folder
+                np.array(rollout.buffer_size * rollout.n_envs).tofile(file)
 
     def judge(self) -> np.ndarray:
         """Play greedily and remember steps and mean; the time that it takes is none of training."""
@@ -168,52 +177,37 @@ class _Watch(BaseCallback):
         return returns
 
 
-_steps: Any = None
-"""Steps of each expert, in memory that all processes share: no lock, which a process that is killed would keep."""
+def _train(job: Job, steps: Path | None = None) -> str | None:
+    """Train, judge and store one expert, unless it is there: a cluster may start a job again.
 
-
-def _start_worker(steps: Any) -> None:
-    global _steps
-    _steps = steps
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-
-    def end_with_parent() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _train(job: Job, number: int = 0) -> None:
-    """Train, judge and store one expert.
-
-    Raises:
-        InputError: the settings are refused, the training diverged, or the family's own code raised an error or gave
-            what is not finite.
+    Returns:
+        why it failed: the settings are refused, the training diverged, or the family's own code raised an error or gave
+        what is not finite.
     """
     try:
-        _train_and_store(job, resolve(job.reference), number)
-    except (InputError, MemoryError):
+        family = resolve(job.reference)
+        if job.cached(family) is None:
+            _train_and_store(job, family, steps)
+    except InputError as error:
+        return str(error)
+    except MemoryError:
         raise
-    except Exception as error:  # whose frames, and often itself, cannot be sent to another process
+    except Exception as error:
         where = origin(error)
         if where.ours:
             raise
-        raise InputError(
-            f"family {job.family_name!r} at {_variant(job)}: {one_line(error)} ({where.place}); mend it there"
-        ) from None
+        return f"family {job.family_name!r} at {_variant(job)}: {one_line(error)} ({where.place}); mend it there"
+    return None
 
 
 def _variant(job: Job) -> str:
     return " ".join(f"{name}={value:g}" for name, value in job.parameters.items())
 
 
-def _train_and_store(job: Job, family: Family, number: int) -> None:
+def _train_and_store(job: Job, family: Family, steps: Path | None) -> None:
     expert = make_expert(family, job.parameters, job.settings, job.seed)
     began = time.perf_counter()
-    watch = _Watch(job, family, number)
+    watch = _Watch(job, family, steps)
     try:
         expert.learn(job.settings["total_timesteps"], callback=watch)
         seconds = time.perf_counter() - began - watch.seconds
@@ -258,42 +252,41 @@ def _train_and_store(job: Job, family: Family, number: int) -> None:
     write_json(job.folder / f"{job.key}.json", record)
 
 
-def _train_all(jobs: list[Job], workers: int) -> None:
-    context = multiprocessing.get_context("spawn")
-    steps = context.RawArray("q", len(jobs))
-    columns = (
-        TextColumn("experts"),
-        MofNCompleteColumn(),
-        BarColumn(),
-        TextColumn("{task.fields[steps]:,} steps"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (steps,))
-    left = set[Future[None]]()
-    failed: list[InputError] = []
-    try:
-        with uninterrupted():
-            left = {pool.submit(_train, job, number) for number, job in enumerate(jobs)}
-        with Progress(*columns, console=console(), speed_estimate_period=120) as bar:
-            task = bar.add_task("experts", total=len(jobs), steps=0)
-            each = jobs[0].settings["total_timesteps"]
-            while left:
-                finished, left = wait(left, timeout=0.5, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    try:
-                        future.result()
-                    except InputError as error:  # the other variants may be well
-                        failed.append(error)
-                taken = sum(steps)
-                bar.update(task, completed=min(taken / each, len(jobs)), steps=taken)
-            bar.update(task, completed=len(jobs) - len(failed))
-    finally:
-        if left:
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
-        pool.shutdown(wait=True, cancel_futures=True)
+class _Bar(Progress):
+    """Moves with the steps in a file, also while no expert finishes."""
+
+    def __init__(self, jobs: list[Job], steps: Path) -> None:
+        columns = (
+            TextColumn("experts"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.fields[steps]:,} steps"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        super().__init__(*columns, console=console(), speed_estimate_period=120)
+        self.steps, self.each, self.done = steps, jobs[0].settings["total_timesteps"], 0
+        self.add_task("experts", total=len(jobs), steps=0)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """As Rich asks for them, some ten times a second."""
+        for task in self.tasks:
+            taken = int(np.fromfile(self.steps, int).sum())
+            self.update(task.id, completed=min(max(taken / self.each, self.done), task.total or 0), steps=taken)
+        return super().get_renderables()
+
+
+def _train_all(jobs: list[Job], workers: int | None, backend: str, scheduler: str | None) -> None:
+    with TemporaryDirectory() as folder:
+        steps = Path(folder) / "steps"
+        steps.touch()
+        training = run_jobs(partial(_train, steps=steps), jobs, workers, backend, scheduler)
+        with _Bar(jobs, steps) as bar, closing(training):
+            failed = []  # the other variants may be well
+            for _, failure in training:
+                bar.done += failure is None
+                failed += [failure] if failure else []
     if failed:
         others = f"; {len(failed)} of {len(jobs)} experts failed, the others are kept" if len(jobs) > 1 else ""
         raise InputError(f"{failed[0]}{others}")

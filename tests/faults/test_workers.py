@@ -1,11 +1,10 @@
 """Processes that train experts, killed or failing: one line, nothing lost, no orphans."""
 
 import os
-import pickle
-import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -14,6 +13,8 @@ import pytest
 from hyperrl.envs import InputError
 from hyperrl.experts import pool
 from hyperrl.experts.pool import train_experts
+from hyperrl.experts.settings import make_expert
+from hyperrl.jobs import _call
 
 PLANT = """
 import os
@@ -100,26 +101,59 @@ def test_a_killed_worker_is_one_line_and_calling_again_goes_on(tmp_path, monkeyp
     assert not any(map(alive, pids))
 
     trained = []
-    monkeypatch.setattr(pool, "_train_all", lambda jobs, workers: trained.extend(map(pool._train, jobs)))
+    monkeypatch.setattr(pool, "_train_all", lambda jobs, *_: trained.extend(map(pool._train, jobs)))
     (tmp_path / "slow").unlink()
     train_experts(str(tmp_path / "plant.py"), np.array([[0.75], [1.25]]), tmp_path / "experts")
     assert len(trained) == 1
     assert first.stat().st_mtime_ns == done
 
 
+def test_a_cluster_trains_the_same_experts_and_loses_none_with_a_process(tmp_path, monkeypatch):
+    """One of its two processes is killed while it trains; its expert is trained by the other one."""
+    distributed = pytest.importorskip("distributed")
+    once = SLOW.replace('Path("slow").exists()', 'not Path("killed").exists()')
+    trouble = once.replace('Path("', 'Path(__file__).with_name("')
+    reference, variants_TP = plant(tmp_path, trouble), np.array([[0.75], [1.25], [0.8]])
+    monkeypatch.chdir(tmp_path)
+
+    def kill():
+        while not (tmp_path / "killed").exists():
+            time.sleep(0.02)
+        os.kill(int((tmp_path / "killed").read_text()), signal.SIGKILL)
+
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
+        killer = threading.Thread(target=kill, daemon=True)
+        killer.start()
+        where = {"backend": "dask", "scheduler": cluster.scheduler_address}
+        records = train_experts("plant.py", variants_TP, "cluster", **where)
+        killer.join()
+    monkeypatch.setattr(pool, "_train_all", lambda jobs, *_: [pool._train(job) for job in jobs])
+    assert train_experts(reference, variants_TP, tmp_path / "cluster") == records
+    here = train_experts(reference, variants_TP, tmp_path / "here")
+    assert [record | {"seconds": 0} for record in records] == [record | {"seconds": 0} for record in here]
+
+
 @pytest.fixture
 def in_this_process(monkeypatch):
-    monkeypatch.setattr(pool, "_train_all", lambda jobs, workers: [pool._train(job) for job in jobs])
+    monkeypatch.setattr(pool, "run_jobs", lambda train, jobs, *_: (_call(train, *job) for job in enumerate(jobs)))
 
 
 def test_an_environment_that_raises_is_one_line(tmp_path, in_this_process):
     """Also an exception that cannot be unpickled, which would break the pool."""
     reference = plant(tmp_path, "if gain > 1: raise Refused('gain', 'too\\nlarge')")
     told = r"family 'plant' at gain=1\.25: Refused: gain: too large \(.*plant\.py:\d+, in trouble\); mend it there"
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=rf"^{told}; 1 of 2 experts failed, the others are kept$"):
         train_experts(reference, np.array([[0.75], [1.25]]), tmp_path)
-    assert re.fullmatch(told, str(pickle.loads(pickle.dumps(caught.value))))
     assert len(list((tmp_path / "plant").glob("*.json"))) == 1
+
+
+def test_an_expert_that_is_there_is_not_trained_again(tmp_path, monkeypatch):
+    """As where a cluster starts a job again."""
+    monkeypatch.setattr(pool, "_train_all", lambda jobs, *_: [pool._train(job) for job in 2 * jobs])
+    trained = []
+    monkeypatch.setattr(pool, "make_expert", lambda *args: trained.append(args) or make_expert(*args))
+    train_experts(plant(tmp_path, "pass"), np.array([[1.0]]), tmp_path)
+    assert len(trained) == 1
 
 
 def test_a_fault_of_this_package_is_no_familys(tmp_path, in_this_process, monkeypatch):

@@ -387,7 +387,7 @@ def test_audit_of_a_distractor_that_acts(cli, own_family):
 
 
 def test_audit_with_conflict(cli, monkeypatch):
-    monkeypatch.setattr(pool, "_train_all", lambda jobs, workers: [pool._train(job) for job in jobs])
+    monkeypatch.setattr(pool, "_train_all", lambda jobs, *_: [pool._train(job) for job in jobs])
     words = ["--conflict", "--variants", "2", "--steps", "256", "--experts", "kept", "--json", "audit.json"]
     status, out, err = cli("audit", "cartpole", *words)
     assert (status, err) == (0, "")

@@ -56,7 +56,7 @@ def plant(path, ends, gap="note=''"):
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
     """Experts are trained without processes of their own, which take seconds to start."""
-    monkeypatch.setattr(pool, "_train_all", lambda jobs, workers: [pool._train(job) for job in jobs])
+    monkeypatch.setattr(pool, "_train_all", lambda jobs, *_: [pool._train(job) for job in jobs])
 
 
 def made(normalised_TT, returns_TT=None):

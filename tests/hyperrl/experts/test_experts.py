@@ -254,7 +254,7 @@ def test_train_once_then_from_the_cache(tmp_path, monkeypatch):
     assert sorted(file.name for file in path.parent.iterdir()) == [path.name, f"{path.stem}.npz"]
 
     trained = []
-    monkeypatch.setattr(pool, "_train_all", lambda jobs, workers: trained.extend(jobs) or [])
+    monkeypatch.setattr(pool, "_train_all", lambda jobs, *_: trained.extend(jobs) or [])
     twice = np.concatenate([table, table])
     assert train_experts("cartpole", twice, tmp_path, seed=2, overrides=TINY) == [record, record]
     assert not trained
@@ -348,7 +348,7 @@ def test_learning_matches_sb3s_own_vector_environment():
 def test_an_expert_of_other_physics_is_none(tmp_path, monkeypatch):
     family = short(50)
     monkeypatch.setattr(pool, "resolve", lambda reference: family)
-    monkeypatch.setattr(pool, "_train_all", lambda jobs, workers: [pool._train(job) for job in jobs])
+    monkeypatch.setattr(pool, "_train_all", lambda jobs, *_: [pool._train(job) for job in jobs])
     table_TP = family.table([{}])
     (first,) = train_experts("any", table_TP, tmp_path, overrides=TINY)
     heavier = short(
