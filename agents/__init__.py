@@ -9,9 +9,15 @@ from __future__ import annotations
 from hyperrl.agents.agent import Agent
 from hyperrl.agents.arms.blind import BlindAgent
 from hyperrl.agents.arms.concat import ConcatAgent
+from hyperrl.agents.arms.concat_wide import ConcatWideAgent
 from hyperrl.agents.arms.hyper import HyperAgent
 from hyperrl.agents.spec import AgentSpec
 
 __all__ = ["ARMS", "Agent", "AgentSpec"]
 
-ARMS: dict[str, type[Agent]] = {"hyper": HyperAgent, "concat": ConcatAgent, "blind": BlindAgent}
+ARMS: dict[str, type[Agent]] = {
+    "hyper": HyperAgent,
+    "concat": ConcatAgent,
+    "blind": BlindAgent,
+    "concat_wide": ConcatWideAgent,
+}
