@@ -10,6 +10,7 @@ from hyperrl.agents.agent import Agent
 from hyperrl.agents.arms.blind import BlindAgent
 from hyperrl.agents.arms.concat import ConcatAgent
 from hyperrl.agents.arms.concat_wide import ConcatWideAgent
+from hyperrl.agents.arms.film import FilmAgent
 from hyperrl.agents.arms.hyper import HyperAgent
 from hyperrl.agents.spec import AgentSpec
 
@@ -20,4 +21,5 @@ ARMS: dict[str, type[Agent]] = {
     "concat": ConcatAgent,
     "blind": BlindAgent,
     "concat_wide": ConcatWideAgent,
+    "film": FilmAgent,
 }
