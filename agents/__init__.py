@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from hyperrl.agents.agent import Agent
 from hyperrl.agents.arms.blind import BlindAgent
+from hyperrl.agents.arms.cgate import CGateAgent
 from hyperrl.agents.arms.concat import ConcatAgent
 from hyperrl.agents.arms.concat_wide import ConcatWideAgent
 from hyperrl.agents.arms.film import FilmAgent
@@ -22,4 +23,5 @@ ARMS: dict[str, type[Agent]] = {
     "blind": BlindAgent,
     "concat_wide": ConcatWideAgent,
     "film": FilmAgent,
+    "cgate": CGateAgent,
 }
