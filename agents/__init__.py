@@ -13,6 +13,7 @@ from hyperrl.agents.arms.concat import ConcatAgent
 from hyperrl.agents.arms.concat_wide import ConcatWideAgent
 from hyperrl.agents.arms.film import FilmAgent
 from hyperrl.agents.arms.hyper import HyperAgent
+from hyperrl.agents.arms.hyper_lowrank import HyperLowRankAgent
 from hyperrl.agents.spec import AgentSpec
 
 __all__ = ["ARMS", "Agent", "AgentSpec"]
@@ -24,4 +25,5 @@ ARMS: dict[str, type[Agent]] = {
     "concat_wide": ConcatWideAgent,
     "film": FilmAgent,
     "cgate": CGateAgent,
+    "hyper_lowrank": HyperLowRankAgent,
 }
