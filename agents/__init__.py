@@ -13,6 +13,7 @@ from hyperrl.agents.arms.concat import ConcatAgent
 from hyperrl.agents.arms.concat_wide import ConcatWideAgent
 from hyperrl.agents.arms.film import FilmAgent
 from hyperrl.agents.arms.hyper import HyperAgent
+from hyperrl.agents.arms.hyper_chunked import HyperChunkedAgent
 from hyperrl.agents.arms.hyper_lowrank import HyperLowRankAgent
 from hyperrl.agents.spec import AgentSpec
 
@@ -26,4 +27,5 @@ ARMS: dict[str, type[Agent]] = {
     "film": FilmAgent,
     "cgate": CGateAgent,
     "hyper_lowrank": HyperLowRankAgent,
+    "hyper_chunked": HyperChunkedAgent,
 }
