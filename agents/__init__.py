@@ -7,6 +7,7 @@ value_TN, state_TNH)``; see ``hyperrl.agents.agent.Agent``. ``ARMS`` maps each a
 from __future__ import annotations
 
 from hyperrl.agents.agent import Agent
+from hyperrl.agents.arms.adapter import AdapterAgent
 from hyperrl.agents.arms.blind import BlindAgent
 from hyperrl.agents.arms.cgate import CGateAgent
 from hyperrl.agents.arms.concat import ConcatAgent
@@ -26,6 +27,7 @@ ARMS: dict[str, type[Agent]] = {
     "concat_wide": ConcatWideAgent,
     "film": FilmAgent,
     "cgate": CGateAgent,
+    "adapter": AdapterAgent,
     "hyper_lowrank": HyperLowRankAgent,
     "hyper_chunked": HyperChunkedAgent,
 }
