@@ -87,3 +87,8 @@ def split_layers(weights_TD: Tensor, shapes: Sequence[torch.Size]) -> list[Tenso
     """Weights (T, D), the layers flattened one after the other, as one tensor (T, *shape) a layer."""
     parts = weights_TD.split([shape.numel() for shape in shapes], dim=1)
     return [part.view(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def repeated(layers: Sequence[Tensor], count: int) -> list[Tensor]:
+    """The same layers for T = count networks, (T, *shape) each, without a copy."""
+    return [layer.expand(count, *layer.shape) for layer in layers]

@@ -30,7 +30,6 @@ from hyperrl.adapt import adapt
 from hyperrl.adaptation.inference import Belief
 from hyperrl.adaptation.result import Adaptation
 from hyperrl.adaptation.selection import MARKS
-from hyperrl.agents import ARMS
 from hyperrl.api import Run
 from hyperrl.envs import registry
 from hyperrl.experts.cache import Record
@@ -50,6 +49,7 @@ VARIANTS = {"interpolation": 4, "extrapolation": 8, "combination": 4}
 INFERRED = 64
 """Variants on which it is measured what unknown parameters cost, where a split has as many."""
 KNOWN, UNKNOWN = "known", "unknown"
+ARMS = ("hyper", "concat", "blind")
 CELLS = (
     # mode, parameters, arms, episodes
     ("all", KNOWN, ("hyper", "concat", "blind"), 50),

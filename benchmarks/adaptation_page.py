@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from adaptation import KNOWN, UNKNOWN
+from adaptation import ARMS, KNOWN, UNKNOWN
 from adaptation_scores import BUDGETS, Ceiling, Cells, Row, Scores, ceiling_of, inferred, rows_of, scores_of, scratch_B
 from common import RESULTS, between, filled, load_cells, number, percent, region_name, table, wrapped
 from matplotlib.figure import Figure
 
-from hyperrl.agents import ARMS
 from hyperrl.envs import registry
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -58,7 +58,7 @@ def measure(family: PhysicsFamily, agent: str, seeds: int, **changes: Any) -> di
 def main() -> None:
     parser = argparse.ArgumentParser(description="AER of every arm on ODE-1 and ODE-2.")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--agents", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--agents", nargs="+", default=["hyper", "concat", "blind"], choices=list(ARMS))
     args = parser.parse_args()
     arms = [measure(family, agent, args.seeds) for family in FAMILIES for agent in args.agents]
     save("ode", {"settings": SETTINGS, "arms": arms}, KEYS)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from hyperrl.agents.distributions import Distribution
 from hyperrl.agents.networks import action_distribution, shared_mlp
-from hyperrl.agents.spec import AgentSpec, policy_layers, value_layers
+from hyperrl.agents.spec import AgentSpec, policy_layers, repeated, value_layers
 from hyperrl.agents.target import OrdinaryAgent, TargetNetworks
 
 
@@ -58,6 +58,6 @@ class ConcatAgent(OrdinaryAgent):
 
     def _absorb(self, layers: list[Tensor], context_TC: Tensor) -> list[Tensor]:
         weight, bias, *rest = layers
-        obs, count = self.spec.observation, len(context_TC)
-        alike = [layer.expand(count, *layer.shape) for layer in (weight[:, :obs], *rest)]
+        obs = self.spec.observation
+        alike = repeated([weight[:, :obs], *rest], len(context_TC))
         return [alike[0], bias + context_TC @ weight[:, obs:].T, *alike[1:]]

@@ -17,7 +17,7 @@ def build_agent(family: Family, config: Config, device: torch.device) -> Agent:
     """The arm that the settings name, with weights drawn from their seed.
 
     Raises:
-        InputError: the arm or the activation is unknown.
+        InputError: the arm or the activation is unknown, or the arm cannot be built from these sizes.
     """
     if config.agent not in ARMS:
         raise InputError(f"agent {config.agent!r}: unknown; choose from {', '.join(ARMS)}")
@@ -33,10 +33,10 @@ def build_agent(family: Family, config: Config, device: torch.device) -> Agent:
             log_std=config.log_std,
             generator_hidden=config.generator_hidden,
         )
+        with drawing("weights", config.seed):
+            return ARMS[config.agent](spec).to(device)
     except ValueError as error:
         raise InputError(str(error)) from None
-    with drawing("weights", config.seed):
-        return ARMS[config.agent](spec).to(device)
 
 
 def ordinary(agent: Agent, name: str, need: str) -> OrdinaryAgent:

@@ -277,18 +277,19 @@ def test_stable_baselines3_evaluates_it_with_its_state(agent):
     assert len(set(expected_N.tolist())) == 2
 
 
-def test_a_whole_run_trains_its_encoder_evaluates_and_says_what_it_cannot_do(tmp_path):
-    run = hyperrl.train("cartpole", agent="counting", run=tmp_path / "run", quiet=True, **TINY)
+@pytest.mark.parametrize("arm", ["counting", "adapter"])
+def test_a_whole_run_trains_its_encoder_evaluates_and_says_what_it_cannot_do(tmp_path, arm):
+    run = hyperrl.train("cartpole", agent=arm, run=tmp_path / "run", quiet=True, **TINY)
     assert (tmp_path / "run" / "encoder.pt").is_file()
     evaluation = hyperrl.load(tmp_path / "run").evaluate("interpolation", episodes=2)
     assert np.isfinite(evaluation.returns_TE).all()
     for mode in ("weights", "context", "infer", "all"):
-        with pytest.raises(InputError, match=r"^agent 'counting': .*choose hyper or concat or blind$") as caught:
+        with pytest.raises(InputError, match=rf"^agent '{arm}': .*choose hyper or concat or blind or ") as caught:
             run.adapt(mode=mode, episodes=1)
         assert "\n" not in str(caught.value)
     for format, known in FORMATS.items():
         path = tmp_path / f"policy.{known.suffix}"
-        with pytest.raises(InputError, match=r"^agent .*: .*choose hyper or concat or blind$") as caught:
+        with pytest.raises(InputError, match=r"^agent .*: .*choose hyper or concat or blind or ") as caught:
             run.policy().export(path, format)
         assert "\n" not in str(caught.value)
         assert not path.exists()

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from hyperrl.agents import ARMS, AgentSpec
+from hyperrl.agents.target import OrdinaryAgent
 
 
 @pytest.mark.parametrize("discrete", [True, False])
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("arm", [arm for arm, kind in ARMS.items() if issubclass(kind, OrdinaryAgent)])
 def test_whole_networks_play_what_the_arm_plays(arm, discrete):
     generator = torch.Generator().manual_seed(0)
     agent = ARMS[arm](AgentSpec(3, 2, discrete, context=4, hidden=(8, 5)))
@@ -25,6 +26,7 @@ def test_whole_networks_play_what_the_arm_plays(arm, discrete):
     action = outside.sample(generator)
     torch.testing.assert_close(outside.log_prob(action), inside.log_prob(action))
     policy, value = agent.target.split(whole_TW)
-    assert [tuple(layer.shape) for layer in value] == [(6, 8, 3), (6, 8), (6, 5, 8), (6, 5), (6, 1, 5), (6, 1)]
+    a, b = agent.spec.hidden  # those given, or wider ones
+    assert [tuple(layer.shape) for layer in value] == [(6, a, 3), (6, a), (6, b, a), (6, b), (6, 1, b), (6, 1)]
     assert torch.equal(agent.target.join(policy, value), whole_TW)
     assert "target" not in " ".join(agent.state_dict())

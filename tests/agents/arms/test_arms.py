@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from hyperrl.agents import ARMS, AgentSpec
+from hyperrl.agents.arms.concat import ConcatAgent
 from hyperrl.agents.losses.advantages import gae
 from hyperrl.agents.losses.objective import Batch
 from hyperrl.agents.losses.ppo import ppo_loss
@@ -161,6 +162,14 @@ class TestEveryArm:
             torch.testing.assert_close(policy[..., :A], torch.zeros(T, N, A), rtol=0, atol=0.05)
             torch.testing.assert_close(policy[..., A:], torch.full((T, N, A), math.exp(-0.5)))
 
+    def test_at_first_all_variants_are_alike(self, arm, spec):
+        """But for concat, whose networks read the context from the start."""
+        if issubclass(ARMS[arm], ConcatAgent) and arm != "blind":
+            pytest.skip("reads the context with random weights")
+        context_TC, obs_TNO = inputs()
+        for output in outputs(build(arm, spec), context_TC, obs_TNO[:1].expand(T, -1, -1)):
+            torch.testing.assert_close(output, output[:1].expand_as(output))
+
     def test_state_dict_round_trip(self, arm, spec, tmp_path):
         agent = build(arm, spec)
         context_TC, obs_TNO = inputs()
@@ -291,7 +300,7 @@ def test_probe_continuous_actions_reach_each_variants_optimum():
     assert distribution.stddev.max() < 0.4
 
 
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("arm", ["hyper", "concat", "film"])
 def test_probe_rewards_to_come_are_discounted(arm):
     """Two steps, told apart by the observation, reward 1 at the second: values 0.9 and 1."""
 

@@ -24,6 +24,16 @@ ON_THE_DEVICE = [name for name in registry.families() if not getattr(registry.ge
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA device here")
 
 
+def pairs(families):
+    """Three arms on all of these families, the other arms on two of them."""
+    return [
+        (family, arm)
+        for family in families
+        for arm in ARMS
+        if arm in ("hyper", "concat", "blind") or family in ("cartpole", "pendulum")
+    ]
+
+
 def parameters(trainer):
     return torch.cat([parameter.detach().flatten() for parameter in trainer.agent.parameters()])
 
@@ -179,7 +189,7 @@ def test_seeds(make_trainer):
 @pytest.mark.parametrize(("family", "limit"), [("cartpole", 12), ("pendulum", 7)])
 def test_estimate_equals_a_loop_over_copies(make_trainer, shaken, family, limit, agent):
     trainer = make_trainer(family, limit, agent=agent, seed=1, rollout=40, gamma=0.97, gae_lambda=0.9)
-    shaken(trainer.agent, 0.3)
+    shaken(trainer.agent, 0.3, seed=3)
     trainer.collect()  # so that the rollout under test begins amid episodes
     rollout = trainer.collect()
     batch, statistics = trainer.estimate(rollout)
@@ -440,8 +450,7 @@ def test_gradients_reach_the_generator(make_trainer):
     assert all(torch.equal(*pair) for pair in zip(before, without_value.agent.value.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("agent", ARMS)
-@pytest.mark.parametrize("family", registry.families())
+@pytest.mark.parametrize(("family", "agent"), pairs(registry.families()))
 def test_every_arm_trains_on_every_family(make_trainer, family, agent):
     trainer = make_trainer(family, agent=agent, lifetime=1)
     for _ in range(3):
@@ -491,8 +500,7 @@ class HostCalls(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("agent", ARMS)
-@pytest.mark.parametrize("family", ON_THE_DEVICE)
+@pytest.mark.parametrize(("family", "agent"), pairs(ON_THE_DEVICE))
 def test_nothing_is_read_on_the_host_while_collecting_and_updating(make_trainer, family, agent):
     trainer = make_trainer(family, agent=agent)
     trainer.iterate()
