@@ -6,6 +6,7 @@ Nothing in them is checked or copied to the host, so that what calls them can be
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -39,8 +40,12 @@ class Categorical(NamedTuple):
         return -(self.probs * self.logits).sum(-1)
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        """Actions (T, N): argmax p / e with e exponentially distributed, which never reads a tensor on the host."""
-        return (self.probs / torch.empty_like(self.logits).exponential_(generator=generator)).argmax(-1)
+        """Actions (T, N)."""
+        return self.drawn(noise(True, self.logits.shape, generator))
+
+    def drawn(self, noise_TNA: Tensor) -> Tensor:
+        """Actions (T, N) of exponential noise e: argmax p / e, which never reads a tensor on the host."""
+        return (self.probs / noise_TNA).argmax(-1)
 
 
 class Gaussian(NamedTuple):
@@ -72,7 +77,17 @@ class Gaussian(NamedTuple):
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """Actions (T, N, A)."""
-        return self.mean + self.log_std.exp() * torch.empty_like(self.mean).normal_(generator=generator)
+        return self.drawn(noise(False, self.mean.shape, generator))
+
+    def drawn(self, noise_TNA: Tensor) -> Tensor:
+        """Actions (T, N, A) of normal noise."""
+        return self.mean + self.log_std.exp() * noise_TNA
 
 
 Distribution = Categorical | Gaussian
+
+
+def noise(discrete: bool, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """What ``drawn`` makes actions of, (..., T, N, A), on the generator's device."""
+    empty = torch.empty(shape, dtype=torch.float32, device=generator.device)
+    return empty.exponential_(generator=generator) if discrete else empty.normal_(generator=generator)

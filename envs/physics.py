@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -189,6 +189,25 @@ class _Trial:
             )
 
 
+class Moment(NamedTuple):
+    """What a step starts from."""
+
+    state_TEX: Tensor
+    elapsed_TE: Tensor
+    """Steps of the episode so far."""
+
+
+def settle(
+    family: PhysicsFamily, final_TEX: Tensor, terminated_TE: Tensor, elapsed_TE: Tensor, p: Values, draws_TED: Tensor
+) -> tuple[Tensor, Moment]:
+    """Whether episodes of so many steps are truncated (T, E) by one more, and what follows: a start where they end."""
+    elapsed_TE = elapsed_TE + 1
+    truncated_TE = elapsed_TE >= family.max_episode_steps
+    done_TE = terminated_TE | truncated_TE
+    state_TEX = torch.where(done_TE.unsqueeze(2), family.start(draws_TED, p), final_TEX)
+    return truncated_TE, Moment(state_TEX, elapsed_TE * ~done_TE)
+
+
 class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
     """Variants of a ``PhysicsFamily`` on one device; nothing is copied to the host.
 
@@ -222,19 +241,30 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
         super().__init__(family, variants_TP, copies, device, self._state_dtype)
         self.dtype = dtype
         self._generator = torch.Generator(self.device).manual_seed(seed)
-        self._values = family.values(self.variants_TP)
-        self._elapsed_TE = torch.zeros(self.num_variants, copies, dtype=torch.int64, device=self.device)
-        self._state_TEX = self._starts()
+        self.values = family.values(self.variants_TP)
+        """Parameter name -> (T, 1), always those of now."""
+        self.moment = self._begun(self._starts())
+
+    def draw(self, *steps: int, variants: int | None = None) -> Tensor:
+        """The uniform draws (*steps, T, E, draws) of which further starts are made; steps drawn at once are equal."""
+        shape = (*steps, variants or self.num_variants, self.copies, self.family.draws)
+        return torch.rand(shape, generator=self._generator, device=self.device, dtype=self._state_dtype)
 
     def _starts(self, paired: bool = False, judged: bool = False) -> Tensor:
-        variants = 1 if paired else self.num_variants
-        shape = (variants, self.copies, self.family.draws)
-        draws = torch.rand(shape, generator=self._generator, device=self.device, dtype=self._state_dtype)
+        draws = self.draw(variants=1 if paired else None)
         start = self.family.judged_start if judged and self.family.judged_start else self.family.start
-        return start(draws.expand(self.num_variants, -1, -1), self._values)
+        return start(draws.expand(self.num_variants, -1, -1), self.values)
+
+    def observe(self) -> Tensor:
+        """The observations (T * E, O) of now."""
+        return self._observe(self.moment.state_TEX)
+
+    def _begun(self, state_TEX: Tensor) -> Moment:
+        shape = self.num_variants, self.copies
+        return Moment(state_TEX, torch.zeros(shape, dtype=torch.int64, device=self.device))
 
     def _observe(self, state_TEX: Tensor) -> Tensor:
-        return self.family.observe(state_TEX, self._values).reshape(self.num_envs, -1).to(self.dtype)
+        return self.family.observe(state_TEX, self.values).reshape(self.num_envs, -1).to(self.dtype)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Start every copy anew and return observations (T * E, O)."""
@@ -244,25 +274,19 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
             self._restart_drift(self._drift_start_TP, torch.ones_like(self._drift_step_T, dtype=torch.bool))
         paired = bool(options and options.get("paired"))
         start_TEX = self._starts(paired, judged=paired or bool(options and options.get("judged")))
-        self._state_TEX.copy_(start_TEX)
-        self._elapsed_TE.zero_()
+        self.moment = self._begun(start_TEX)
         return self._observe(start_TEX), {}
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Take actions (T * E,) or (T * E, A); return observations, rewards, both ends and infos."""
         action = actions.view(self.num_variants, self.copies, *actions.shape[1:])
-        # a step may answer with views of the state that it was given
-        state_TEX, reward_TE, terminated_TE = self.family.step(self._state_TEX.clone(), action, self._values)
+        state_TEX, elapsed_TE = self.moment
+        final_TEX, reward_TE, terminated_TE = self.family.step(state_TEX, action, self.values)
         self._drift(self._generator)
-        self._elapsed_TE.add_(1)
-        truncated_TE = self._elapsed_TE >= self.family.max_episode_steps
-        done_TE = terminated_TE | truncated_TE
-        after_TEX = torch.where(done_TE.unsqueeze(2), self._starts(), state_TEX)
-        self._state_TEX.copy_(after_TEX)
-        self._elapsed_TE.mul_(~done_TE)
-        info = {"final_obs": self._observe(state_TEX), "_final_obs": done_TE.flatten()}
+        truncated_TE, self.moment = settle(self.family, final_TEX, terminated_TE, elapsed_TE, self.values, self.draw())
+        info = {"final_obs": self._observe(final_TEX), "_final_obs": (terminated_TE | truncated_TE).flatten()}
         return (
-            self._observe(after_TEX),
+            self.observe(),
             reward_TE.flatten().to(self.dtype),
             terminated_TE.flatten(),
             truncated_TE.flatten(),
@@ -274,9 +298,10 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
         mask_T = torch.as_tensor(replaced_T, device=self.device)
         fresh_TP = torch.as_tensor(variants_TP, dtype=self._state_dtype, device=self.device)
         self._restart_drift(fresh_TP, mask_T)
-        self._state_TEX.copy_(torch.where(mask_T.view(-1, 1, 1), self._starts(), self._state_TEX))
-        self._elapsed_TE.mul_(~mask_T.unsqueeze(1))
-        return self._observe(self._state_TEX.clone())
+        state_TEX, elapsed_TE = self.moment
+        state_TEX = torch.where(mask_T.view(-1, 1, 1), self._starts(), state_TEX)
+        self.moment = Moment(state_TEX, elapsed_TE * ~mask_T.unsqueeze(1))
+        return self._observe(state_TEX)
 
     def put(self, variants_TP: np.ndarray) -> None:
         """Set variants (T, P), from which the next ``reset`` starts."""
@@ -291,8 +316,7 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
         """Everything that the next step depends on."""
         return {
             "variants_TP": self.variants_TP.clone(),
-            "state_TEX": self._state_TEX.clone(),
-            "elapsed_TE": self._elapsed_TE.clone(),
+            **self.moment._asdict(),
             "generator": self._generator.get_state(),
             "drift_start_TP": self._drift_start_TP.clone(),
             "drift_step_T": self._drift_step_T.clone(),
@@ -301,13 +325,13 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
     def load_state_dict(self, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Restore a ``state_dict``; the observations (T * E, O), and that no copy (T * E,) had to begin anew."""
         self.variants_TP.copy_(state["variants_TP"])
-        self._state_TEX.copy_(state["state_TEX"])
-        self._elapsed_TE.copy_(state["elapsed_TE"])
+        moment = self.moment._asdict()
+        self.moment = Moment(**{name: torch.empty_like(now).copy_(state[name]) for name, now in moment.items()})
         self._drift_start_TP.copy_(state["drift_start_TP"])
         self._drift_step_T.copy_(state["drift_step_T"])
         self._generator.set_state(state["generator"].cpu())
         anew_N = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
-        return self._observe(self._state_TEX.clone()), anew_N
+        return self.observe(), anew_N
 
 
 class VariantEnv(SingleEnv):

@@ -237,7 +237,9 @@ def _trained(folder: Path, family: Family, config: Config, resumed: bool, quiet:
         if trainer.iteration < config.iterations:
             if not quiet:
                 on = f"{config.threads} of {cores()} processors" if config.device == "cpu" else config.device
-                console().print(f"training {config.agent} on {family.name} with {on}", highlight=False, soft_wrap=True)
+                how = f"not compiled: {trainer.not_compiled}" if trainer.not_compiled else "compiled"
+                said = f"training {config.agent} on {family.name} with {on}, {how}"
+                console().print(said, highlight=False, soft_wrap=True)
             open_log = partial(RunLog, folder, trainer.steps)
             with _unless_failed(folder):
                 loop.run_loop(trainer, progressed, folder, open_log, quiet, encoder)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from operator import methodcaller
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ from hyperrl.agents.adam import Adam
 from hyperrl.agents.encoder import Coordinate, Posterior, Rows, TransitionEncoder
 from hyperrl.envs import Family, InputError, Parameter, VariantVectorEnv
 from hyperrl.envs.actions import first
-from hyperrl.play.actors import Actor, AgentActor, Pick, Transition, greedy, half_ranges, to_env_units
+from hyperrl.play.actors import Actor, AgentActor, Transition, half_ranges, to_env_units
 from hyperrl.play.episodes import START_SEED, play_once
 from hyperrl.play.rollout import play_steps
 from hyperrl.seeds import drawing, next_seed, numpy_generator, seed_of, torch_generator
@@ -124,10 +123,6 @@ class Swapped(AgentActor):
     That is what an agent sees that takes its variant for another one, and then learns which it is.
     """
 
-    def __init__(self, agent: Agent, family: Family, pick: Pick, generator: torch.Generator) -> None:
-        super().__init__(agent, family, pick)
-        self._generator = generator
-
     def begin(self, env: VariantVectorEnv) -> None:
         """Draw which copies act under another variant's policy, and generate the weights."""
         super().begin(env)
@@ -171,7 +166,7 @@ def gather(
     rounds, variants = -(-rounds * variants // size), size
     env = family.in_process().vector(family.sample(variants, rng), COPIES, device, seed=seed_of("encoder starts", seed))
     obs, _ = env.reset()
-    actor = Swapped(agent, family, methodcaller("sample", generator), generator)
+    actor = Swapped(agent, family, generator)
     rounds_played, coordinates = [], []
     for round_ in range(rounds):
         if round_:
@@ -446,7 +441,7 @@ class Believing(Actor):
     def act(self, obs_NO: Tensor) -> Tensor:
         """The most probable actions under the weights generated from the posterior."""
         distribution, self._state_B1H = self._agent.decide(self._weights_BD, obs_NO.unsqueeze(1), self._state_B1H)
-        self._drawn_B1 = greedy(distribution)
+        self._drawn_B1 = distribution.mode
         return self._to_env(self._drawn_B1).squeeze(1)
 
     def see(self, transition: Transition) -> None:

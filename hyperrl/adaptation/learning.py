@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from operator import methodcaller
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -22,8 +21,9 @@ from hyperrl.agents.losses.ppo import ppo_loss
 from hyperrl.agents.target import OrdinaryAgent
 from hyperrl.config import Config
 from hyperrl.envs import Family
-from hyperrl.play.actors import AgentActor, greedy, to_env_units
-from hyperrl.play.rollout import Rollout, collect
+from hyperrl.play.actors import AgentActor, to_env_units
+from hyperrl.play.collect import collect
+from hyperrl.play.rollout import Rollout
 from hyperrl.seeds import numpy_generator, torch_generator
 from hyperrl.training.trainer import KL_LIMIT, cautious
 
@@ -118,8 +118,8 @@ class Practice:
         seed = self.next_seed() if trial is None else trial
         env = self.family.vector(variants_NP, 1 if each else episodes, self.device, seed=seed)
         obs, _ = env.reset(seed=seed, options={"paired": trial is not None, "judged": True, "once": True})
-        pick = methodcaller("sample", self.generator) if trial is None else greedy
-        actor = AgentActor(self.target, self.family, pick, weights.flatten(0, -2))
+        drawn_with = self.generator if trial is None else None
+        actor = AgentActor(self.target, self.family, drawn_with, weights.flatten(0, -2))
         actor.begin(env)
         rollout = Rollout.empty(self.target, env, self.family.max_episode_steps)
         collect(env, obs, actor, rollout)

@@ -11,13 +11,10 @@ import torch
 from torch import Tensor
 
 from hyperrl.agents import Agent
-from hyperrl.agents.distributions import Distribution
+from hyperrl.agents.distributions import Distribution, noise
 from hyperrl.envs import Family, VariantVectorEnv
 from hyperrl.envs.actions import bounded, first, whole
 from hyperrl.seeds import torch_generator
-
-Pick = Callable[[Distribution], Tensor]
-"""From a distribution over actions to an action."""
 
 
 class Shift(NamedTuple):
@@ -75,11 +72,6 @@ def half_ranges(space: gymnasium.spaces.Box) -> tuple[Tensor, Tensor]:
     (low, high), inside = _ends(space), torch.as_tensor(bounded(space))
     centre = torch.where(inside, (low + high) / 2, torch.zeros_like(low))
     return centre, torch.where(inside & (high > low), (high - low) / 2, torch.ones_like(low))
-
-
-def greedy(distribution: Distribution) -> Tensor:
-    """The most probable actions."""
-    return distribution.mode
 
 
 class Transition(NamedTuple):
@@ -161,17 +153,23 @@ class AgentActor(Actor):
     Weights are generated when it begins, and before every action where parameters drift.
     """
 
-    def __init__(self, agent: Agent, family: Family, pick: Pick = greedy, weights_TD: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        family: Family,
+        generator: torch.Generator | None = None,
+        weights_TD: Tensor | None = None,
+    ) -> None:
         """Choose how to act.
 
         Args:
             agent: the arm.
             family: the agent's.
-            pick: the most probable action by default.
+            generator: what actions are drawn with; the most probable ones where there is none.
             weights_TD: already generated, or adapted; then nothing is generated.
         """
-        self.agent, self._family, self._pick = agent, family, pick
-        self._to_env = to_env_units(family.action_space, agent.normaliser.mean.device)
+        self.agent, self._family, self._generator = agent, family, generator
+        self.to_env = to_env_units(family.action_space, agent.normaliser.mean.device)
         self._given = weights_TD is not None
         self.weights_TD = torch.empty(0) if weights_TD is None else weights_TD
         self.context_TC = torch.empty(0)
@@ -182,7 +180,7 @@ class AgentActor(Actor):
         """As ``Actor.part``: with the weights of these variants, where weights were given."""
         if not self._given:
             return self
-        return type(self)(self.agent, self._family, self._pick, self.weights_TD[rows.to(self.weights_TD.device)])
+        return type(self)(self.agent, self._family, self._generator, self.weights_TD[rows.to(self.weights_TD.device)])
 
     def begin(self, env: VariantVectorEnv) -> None:
         """Generate the weights for the environment's variants, and begin the arm's state."""
@@ -197,6 +195,13 @@ class AgentActor(Actor):
         if not self._given:
             self.weights_TD = self.agent.generate(self.context_TC)
 
+    def noise(self, steps: int) -> Tensor | None:
+        """What so many steps' actions are drawn with (S, T, E, A), the same as ``act`` draws; nothing if greedily."""
+        if self._generator is None:
+            return None
+        spec, shape = self.agent.spec, self.state_TEH.shape[:2]
+        return noise(spec.discrete, (steps, *shape, spec.action), self._generator)
+
     @torch.no_grad()
     def act(self, obs_NO: Tensor) -> Tensor:
         """Decide, and answer with the environment's actions."""
@@ -204,9 +209,9 @@ class AgentActor(Actor):
             self.generate(self._env.variants_TP)
         obs_TEO = obs_NO.view(*self.state_TEH.shape[:2], -1)
         distribution, state_TEH = self.agent.decide(self.weights_TD, obs_TEO, self.state_TEH)
-        action_TE = self._pick(distribution)
+        action_TE = distribution.sample(self._generator) if self._generator else distribution.mode
         self.decision = Decision(distribution, action_TE, self.state_TEH, state_TEH)
-        return self._to_env(action_TE).flatten(0, 1)
+        return self.to_env(action_TE).flatten(0, 1)
 
     @torch.no_grad()
     def see(self, transition: Transition) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hyperrl.agents import Agent
 from hyperrl.envs import VariantVectorEnv
-from hyperrl.play.actors import Actor, AgentActor, Decision, Transition
+from hyperrl.play.actors import Actor, Decision, Transition
 
 
 def play_steps(env: VariantVectorEnv, obs_NO: Tensor, actor: Actor, steps: int) -> Iterator[Transition]:
@@ -122,20 +122,3 @@ class Rollout(NamedTuple):
     def values(self, agent: Agent, weights_TD: Tensor, obs_STEO: Tensor, state_STEH: Tensor) -> Tensor:
         """Values (S, T, E) of observations that were made under the rollout's contexts, in one call."""
         return self.by_step(agent.values(weights_TD, self.by_context(obs_STEO), self.by_context(state_STEH)))
-
-
-@torch.no_grad()
-def collect(env: VariantVectorEnv, obs_NO: Tensor, actor: AgentActor, rollout: Rollout) -> Tensor:
-    """Fill a rollout from observations (N, O) on; returns those after it.
-
-    Weights are generated once, and again at every step where parameters drift.
-    """
-    actor.generate(env.variants_TP)
-    rollout.context_RTC[0] = actor.context_TC
-    for step, transition in enumerate(play_steps(env, obs_NO, actor, len(rollout.reward_STE))):
-        assert actor.decision is not None
-        rollout.write(step, actor.decision, transition)
-        if env.family.drift:
-            rollout.context_RTC[step] = actor.context_TC
-        obs_NO = transition.after_NO
-    return obs_NO

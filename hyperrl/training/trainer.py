@@ -5,26 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from operator import methodcaller
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hyperrl.agents import Agent
 from hyperrl.agents.adam import Adam
 from hyperrl.agents.hypernetwork import weight_statistics
 from hyperrl.agents.losses.advantages import gae
-from hyperrl.agents.losses.objective import Batch, Objective
+from hyperrl.agents.losses.objective import Batch, Objective, Terms
 from hyperrl.agents.losses.ppo import PPO
 from hyperrl.config import Config
 from hyperrl.envs import Family, InputError
 from hyperrl.play.actors import AgentActor
-from hyperrl.play.rollout import Rollout, collect
+from hyperrl.play.collect import collect, steps_at_once
+from hyperrl.play.rollout import Rollout
 from hyperrl.seeds import seed_of, torch_generator
 from hyperrl.storage.agent import build_agent
 from hyperrl.storage.device import pick_device
 from hyperrl.training import finite
+from hyperrl.training.compiling import Compiled, of_tensors, reason_against
 from hyperrl.training.sampler import Sampler, UniformSampler
 
 KL_LIMIT = 4
@@ -44,6 +46,13 @@ Reward = Callable[[Rollout], Tensor]
 def environment_reward(rollout: Rollout) -> Tensor:
     """The rewards as the environment gave them."""
     return rollout.reward_STE
+
+
+def minibatch_terms(agent: Agent, objective: Objective, minibatch: Batch, context_TC: Tensor) -> Terms:
+    """The loss of a minibatch, whose gradient reaches the generator: the weights are generated in it."""
+    weights_TD = agent.generate(context_TC)
+    distribution, value_TN, _ = agent(weights_TD, minibatch.obs_TNO, minibatch.state_TNH)
+    return objective.terms(distribution, value_TN, minibatch, weights_TD)
 
 
 class Trainer:
@@ -92,9 +101,14 @@ class Trainer:
         self.generators = {
             name: torch_generator(name, config.seed, device=self.device) for name in ("actions", "minibatches")
         }
-        self.actor = AgentActor(self.agent, family, methodcaller("sample", self.generators["actions"]))
+        self.actor = AgentActor(self.agent, family, self.generators["actions"])
         self.actor.begin(self.env)
         self.rollout = Rollout.empty(self.agent, self.env, config.rollout)
+        self.not_compiled = reason_against(config, family, self.device)
+        self.terms = minibatch_terms if self.not_compiled else Compiled(minibatch_terms)
+        self.steps_at_once = steps_at_once
+        if not self.not_compiled and of_tensors(family):
+            self.steps_at_once = Compiled(steps_at_once)
         self.optimiser = Adam(list(self.agent.parameters()), config.max_grad_norm)
         self.iteration = 0
         self.caution = torch.ones((), device=self.device)
@@ -172,7 +186,7 @@ class Trainer:
 
     def collect(self) -> Rollout:
         """Generate weights once per variant and play S steps, into buffers that the next rollout overwrites."""
-        self.obs = collect(self.env, self.obs, self.actor, self.rollout)
+        self.obs = collect(self.env, self.obs, self.actor, self.rollout, self.steps_at_once)
         return self.rollout
 
     @torch.no_grad()
@@ -261,9 +275,7 @@ class Trainer:
         history = []
         for _ in range(config.epochs):
             for minibatch, context_TC in self.minibatches(batch, context_RTC):
-                weights_TD = self.agent.generate(context_TC)
-                distribution, value_TN, _ = self.agent(weights_TD, minibatch.obs_TNO, minibatch.state_TNH)
-                terms = self.objective.terms(distribution, value_TN, minibatch, weights_TD)
+                terms = self.terms(self.agent, self.objective, minibatch, context_TC)
                 gradient, gradient_norm = self.optimiser.gradient(terms.loss)
                 approx_kl = terms.approx_kl_T.mean()
                 active = active * (approx_kl <= KL_LIMIT * config.target_kl) * gradient_norm.isfinite()

@@ -238,7 +238,7 @@ def test_each_declared_parameter_acts_and_a_batch_tells_variants_apart(name):
     env.reset(seed=0, options={"paired": True})
     generator = torch.Generator().manual_seed(0)
     shape = (1, 4, *family.action_space.shape)
-    state, p = env.state_dict()["state_TEX"], env._values
+    state, p = env.state_dict()["state_TEX"], env.values
     total = torch.zeros(len(table_TP), 4, dtype=torch.float64)
     for _ in range(50):
         action = float(family.action_space.high[0]) * (2 * torch.rand(shape, generator=generator) - 1)

@@ -41,7 +41,7 @@ def test_episodes_equal_a_loop_over_single_environments(name):
     played = play(family, table_TP, Act(act), episodes, seed)
     vector = PhysicsVectorEnv(family, table_TP, episodes)
     vector.reset(seed=seed, options={"paired": True})
-    starts_TEX = vector._state_TEX.double().numpy()
+    starts_TEX = vector.moment.state_TEX.double().numpy()
     for t, variant in enumerate(family.untable(table_TP)):
         env = TimeLimit(VariantEnv(family, **variant), limit)
         for e in range(episodes):

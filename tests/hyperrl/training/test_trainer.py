@@ -114,15 +114,15 @@ def test_variants_are_resampled_in_turn(make_trainer):
         running = (trainer.discounted_TE, trainer.episode_return_TE, trainer.episode_length_TE)
         for tensor in running:
             tensor.fill_(5.0)
-        trainer.env._elapsed_TE.fill_(9)
-        trainer.env._state_TEX.fill_(1.0)
+        trainer.env.moment.elapsed_TE.fill_(9)
+        trainer.env.moment.state_TEX.fill_(1.0)
         trainer.resample()
         now = trainer.env.variants_TP.clone()
         changed_T = (now != seen[-1]).any(1)
         expected_T = torch.arange(8) % 3 == iteration % 3 if iteration else torch.zeros(8, dtype=torch.bool)
         torch.testing.assert_close(changed_T, expected_T)
         assert (now[changed_T] != seen[-1][changed_T]).all()
-        for tensor in (*running, trainer.env._elapsed_TE):
+        for tensor in (*running, trainer.env.moment.elapsed_TE):
             assert (tensor[changed_T] == 0).all()
             assert (tensor[~changed_T] != 0).all()
         obs_TEO = trainer.obs.view(8, 2, -1)
