@@ -48,6 +48,11 @@ class Compiled(Generic[Given, Answer]):
         self._function = function
         self._compiled: Callable[Given, Answer] | None = None
 
+    @property
+    def compiled(self) -> bool:
+        """Whether it has been called, and compiled."""
+        return self._compiled not in (None, self._function)
+
     def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Answer:
         """The function's answer, within float tolerance."""
         try:

@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Categorical as Discrete
 from torch.distributions import Independent, Normal
 
-from hyperrl.agents.distributions import Categorical, Gaussian
+from hyperrl.agents.distributions import Categorical, Gaussian, noise
 
 T, N, A = 3, 50, 4
 
@@ -39,3 +39,14 @@ def test_densities_entropies_and_their_gradients_are_pytorchs(kind):
 def test_deviations_are_those_of_the_logarithms():
     _, ours, theirs = pair("continuous")
     torch.testing.assert_close(ours.stddev, theirs.base_dist.stddev)
+
+
+def test_actions_are_made_of_noise_by_the_papers_formulas():
+    _, categorical, _ = pair("discrete")
+    noise_TNA = noise(True, (T, N, A), torch.Generator().manual_seed(1))
+    best_TN = (noise_TNA.double() / categorical.probs).argmin(-1)  # the first of A exponential clocks with these rates
+    assert torch.equal(categorical.drawn(noise_TNA), best_TN)
+    assert torch.equal(categorical.sample(torch.Generator().manual_seed(1)), best_TN)
+    _, gaussian, _ = pair("continuous")
+    noise_TNA = noise(False, (T, N, A), torch.Generator().manual_seed(1))
+    torch.testing.assert_close(gaussian.drawn(noise_TNA), gaussian.mean + gaussian.stddev * noise_TNA)
