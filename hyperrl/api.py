@@ -21,7 +21,7 @@ from hyperrl.envs import Family, InputError
 from hyperrl.families import portable, resolve, tuned
 from hyperrl.play.policy import VariantPolicy, generated
 from hyperrl.storage import checkpoint
-from hyperrl.storage.device import cores, pick_device, threads
+from hyperrl.storage.device import cores, keep_freed_memory, pick_device, threads
 from hyperrl.storage.files import require_printable
 from hyperrl.storage.lock import writing
 from hyperrl.storage.run import SETTINGS, StoredRun, identity, read_settings, write_settings
@@ -217,6 +217,7 @@ def train(
     resumed = _settings_of_run(folder, config, known, chosen, resume)
     config = resumed or config
     known.check()
+    keep_freed_memory()
     with threads(config.threads):
         return _trained(folder, known, config, bool(resumed), quiet, encoder)
 

@@ -14,6 +14,7 @@ from torch.profiler import profile
 
 from hyperrl.agents import AgentSpec
 from hyperrl.agents.networks import action_distribution, grouped_mlp, shared_mlp
+from hyperrl.agents.spec import tanh
 from hyperrl.agents.normaliser import Normaliser
 
 DISCRETE = AgentSpec(4, 2, True, context=3)
@@ -179,3 +180,18 @@ def test_a_normaliser_is_frozen_between_updates_and_part_of_the_checkpoint():
     for name, tensor in normaliser.state_dict().items():
         assert torch.equal(tensor, restored.state_dict()[name])
     assert list(normaliser.parameters()) == []
+
+
+def test_tanh_is_pytorchs_with_its_gradients():
+    x = torch.cat([torch.linspace(-12, 12, 4001), torch.tensor([0.0, -1e4, 1e4, torch.inf, -torch.inf])])
+    ours, theirs = x.clone().requires_grad_(), x.double().requires_grad_()
+    y, expected = tanh(ours), theirs.tanh()
+    torch.testing.assert_close(y.double(), expected, rtol=0, atol=2e-7)
+    (slope,) = torch.autograd.grad(y.sum(), ours, create_graph=True)
+    (expected_slope,) = torch.autograd.grad(expected.sum(), theirs, create_graph=True)
+    torch.testing.assert_close(slope.double(), expected_slope, rtol=0, atol=4e-7)
+    (bend,) = torch.autograd.grad(slope.sum(), ours)
+    (expected_bend,) = torch.autograd.grad(expected_slope.sum(), theirs)
+    torch.testing.assert_close(bend.double(), expected_bend, rtol=0, atol=2e-6)
+    each = torch.func.vmap(torch.func.grad(lambda x: tanh(x).sum()))(x)
+    torch.testing.assert_close(each, slope)
