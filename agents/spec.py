@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 
-
 class _Tanh(torch.autograd.Function):
     generate_vmap_rule = True
 

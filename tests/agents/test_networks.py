@@ -14,8 +14,8 @@ from torch.profiler import profile
 
 from hyperrl.agents import AgentSpec
 from hyperrl.agents.networks import action_distribution, grouped_mlp, shared_mlp
-from hyperrl.agents.spec import tanh
 from hyperrl.agents.normaliser import Normaliser
+from hyperrl.agents.spec import tanh
 
 DISCRETE = AgentSpec(4, 2, True, context=3)
 CONTINUOUS = AgentSpec(4, 2, False, context=3)
