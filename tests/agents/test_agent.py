@@ -82,13 +82,14 @@ def equal(a, b):
 
 def rollouts_of(trainer, iterations):
     """Train, and keep what was played, and the variants on which."""
-    played, collect = [], trainer.collect
+    played, collecting = [], trainer.collecting
 
     def watched():
-        played.append((trainer.env.variants_TP.clone(), Rollout(*(x.clone() for x in collect()))))
-        return trainer.rollout
+        rollout = yield from collecting()
+        played.append((trainer.env.variants_TP.clone(), Rollout(*(x.clone() for x in rollout))))
+        return rollout
 
-    trainer.collect = watched
+    trainer.collecting = watched
     for _ in range(iterations):
         trainer.iterate()
     return played

@@ -178,13 +178,14 @@ def test_a_reward_sees_the_whole_rollout():
 
     settings = {"steps": 4 * 2 * 16 * 40, "gamma": 0.0, "log_std": -1.0, "target_kl": 0.05}
     trainer, means = trainer_of("pendulum", reward=near_a_half, **settings), []
-    collect = trainer.collect
+    collecting = trainer.collecting
 
     def watched():
-        means.append(float(collect().action_STE.mean()))
-        return trainer.rollout
+        rollout = yield from collecting()
+        means.append(float(rollout.action_STE.mean()))
+        return rollout
 
-    trainer.collect = watched
+    trainer.collecting = watched
     for _ in range(40):
         trainer.iterate()
     assert abs(means[0]) < 0.1
