@@ -1,7 +1,8 @@
 """hyperrl: train once on a family of control tasks, get an expert for any variant.
 
-``hyperrl.train(family)`` trains and returns a run, ``hyperrl.load(folder)`` opens one, ``run.policy(**parameters)``
-is the policy of one variant. Importing this registers the single environments with Gymnasium and imports no PyTorch.
+``hyperrl.train(family)`` trains and returns a run, ``hyperrl.train_seeds(family, 10)`` ten of them;
+``hyperrl.load(folder)`` opens one, and ``run.policy(**parameters)`` is the policy of one variant. Importing this
+registers the single environments with Gymnasium and imports no PyTorch.
 """
 
 from __future__ import annotations
@@ -13,19 +14,15 @@ import hyperrl.envs  # noqa: F401  registers the single environments
 
 if TYPE_CHECKING:
     from hyperrl.api import Run as load
-    from hyperrl.api import train
+    from hyperrl.api import train, train_seeds
 
-__all__ = ["load", "train"]
+__all__ = ["load", "train", "train_seeds"]
 __version__ = version("hyperrl")
 
 
 def __getattr__(name: str) -> Any:
-    if name == "train":
-        from hyperrl.api import train
+    if name in __all__:
+        from hyperrl import api
 
-        return train
-    if name == "load":
-        from hyperrl.api import Run
-
-        return Run
+        return api.Run if name == "load" else getattr(api, name)
     raise AttributeError(f"module 'hyperrl' has no attribute {name!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
@@ -12,13 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from hyperrl.adaptation import inference
 from hyperrl.agents.encoder import TransitionEncoder
 from hyperrl.config import Config
 from hyperrl.envs import Family, InputError
+from hyperrl.envs.errors import one_line, origin
 from hyperrl.families import portable, resolve, tuned
+from hyperrl.jobs import run_jobs
 from hyperrl.play.policy import VariantPolicy, generated
 from hyperrl.storage import checkpoint
 from hyperrl.storage.device import cores, keep_freed_memory, pick_device, threads
@@ -35,7 +45,10 @@ if TYPE_CHECKING:
     from hyperrl.adaptation.result import Adaptation
     from hyperrl.evaluation.evaluate import Evaluation
 
-__all__ = ["Interrupted", "Policy", "Run", "adapt", "train"]
+__all__ = ["Interrupted", "Policy", "Run", "adapt", "train", "train_seeds"]
+
+MOST_SEEDS = 1_000
+"""Each is a training of its own."""
 
 
 class Policy(VariantPolicy):
@@ -198,28 +211,118 @@ def train(
             writing it, or the training diverged.
         Interrupted: Ctrl-C; the run can be resumed.
     """
-    known = family if isinstance(family, Family) else resolve(family)
-    reference = known.name if isinstance(family, Family) else family
     named = {"agent": agent, "seed": seed, "steps": steps, "device": device}
     chosen = {name: value for name, value in named.items() if value is not None} | settings
-    own = dict(tuned(known).training)
-    try:
-        Config(family=reference).updated(own)
-    except InputError as error:
-        raise InputError(f"family {known.name!r} of {reference}: wrong in its own `training`: {error}") from None
-    config = Config(family=reference).updated({**own, **chosen})
-    if run is not None:
-        if not isinstance(run, str | Path) or run in ("", Path()):
-            raise InputError(f"run={run!r}: must be a folder; name one, or leave it out for runs/FAMILY-AGENT-SEED")
-        require_printable(Path(run))
-    folder = Path(run) if run is not None else Path("runs") / f"{known.name}-{config.agent}-{config.seed}"
-    config = replace(config, device=pick_device(config.device).type, family=portable(reference, folder))
+    known, config = _configured(family, chosen)
+    folder = _folder(run, f"{known.name}-{config.agent}-{config.seed}")
+    config = replace(config, device=pick_device(config.device).type, family=portable(config.family, folder))
     resumed = _settings_of_run(folder, config, known, chosen, resume)
     config = resumed or config
     known.check()
     keep_freed_memory()
     with threads(config.threads):
         return _trained(folder, known, config, bool(resumed), quiet, encoder)
+
+
+def train_seeds(
+    family: str | Family,
+    seeds: int = 10,
+    run: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    encoder: bool = True,
+    **settings: Any,
+) -> list[Run]:
+    """Train agents that differ in their seeds, 0 to ``seeds`` - 1, as many at once as there are processors.
+
+    Each is what ``train`` makes of its seed, bit for bit, in a folder of its own: ``seed-0`` and so on.
+
+    Args:
+        family: as for ``train``.
+        seeds: how many, 1 or more.
+        run: folder of the folders; ``runs/<family>-<agent>`` by default.
+        resume: go on with those that have begun, and start the others.
+        quiet: no progress bar.
+        encoder: as for ``train``.
+        settings: agent, steps, device, and any other field of ``hyperrl.config.Config`` but the seed.
+
+    Returns:
+        The runs, in the order of their seeds.
+
+    Raises:
+        InputError: as ``train``, before anything starts where it can be known; or a training failed or its process
+            died, once the others have ended.
+        Interrupted: Ctrl-C; each run can be resumed from its last checkpoint.
+    """
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise InputError(f"seeds={seeds}: must be 1 or more, at most {MOST_SEEDS:,}; choose another number")
+    if "seed" in settings:
+        raise InputError(f"seed={settings['seed']}: the seeds are 0 to {seeds - 1}; leave it out, or train one seed")
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    known, config = _configured(family, chosen)
+    folder = _folder(run, f"{known.name}-{config.agent}")
+    config = replace(config, device=pick_device(config.device).type)
+    folders = [folder / f"seed-{seed}" for seed in range(seeds)]
+    for seed, own in enumerate(folders):
+        _settings_of_run(own, replace(config, seed=seed), known, {**chosen, "seed": seed}, resume)
+    known.check()
+    reference = config.family if isinstance(family, str) else family
+    start = partial(_train_seed, reference, {**chosen, "resume": resume, "encoder": encoder})
+    failed: dict[int, str] = {}
+    done = 0
+    try:
+        with _seeds_bar(known.name, config.agent, seeds, quiet) as progress:
+            for seed, failure in run_jobs(start, folders, min(seeds, cores())):
+                failed |= {seed: failure} if failure else {}
+                done += 1
+                progress(done)
+    except BrokenProcessPool:
+        raise InputError(f"{folder}: a process died with {done} of {seeds} seeds done; go on with --resume") from None
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped with {done} of {seeds} seeds done") from None
+    if failed:
+        first = min(failed)
+        others = f"; {len(failed)} of {seeds} seeds failed, the others are kept" if seeds > 1 else ""
+        raise InputError(f"seed {first}: {failed[first]}{others}")
+    return [Run(own, known) for own in folders]
+
+
+def _train_seed(family: str | Family, settings: dict[str, Any], folder: Path) -> str | None:
+    """Train the agent of a folder ``seed-<seed>``; returns why it failed."""
+    try:
+        train(family, seed=int(folder.name.removeprefix("seed-")), run=folder, quiet=True, **settings)
+    except (InputError, Interrupted) as stop:
+        return str(stop)
+    except MemoryError:
+        raise
+    except Exception as error:
+        where = origin(error)
+        if where.ours:
+            raise
+        return f"{one_line(error)} ({where.place}); mend it there"
+    return None
+
+
+def _configured(family: str | Family, chosen: dict[str, Any]) -> tuple[Family, Config]:
+    """The family, and its own settings with those that were chosen."""
+    known = family if isinstance(family, Family) else resolve(family)
+    reference = known.name if isinstance(family, Family) else family
+    own = dict(tuned(known).training)
+    try:
+        Config(family=reference).updated(own)
+    except InputError as error:
+        raise InputError(f"family {known.name!r} of {reference}: wrong in its own `training`: {error}") from None
+    return known, Config(family=reference).updated({**own, **chosen})
+
+
+def _folder(run: str | Path | None, default: str) -> Path:
+    """The folder to write."""
+    if run is None:
+        return Path("runs") / default
+    if not isinstance(run, str | Path) or run in ("", Path()):
+        raise InputError(f"run={run!r}: must be a folder; name one, or leave it out for a folder in runs")
+    require_printable(Path(run))
+    return Path(run)
 
 
 def _trained(folder: Path, family: Family, config: Config, resumed: bool, quiet: bool, encoder: bool) -> Run:
@@ -301,6 +404,25 @@ def _train_encoder(run: Run, quiet: bool) -> None:
             inference.write_encoder(run, progress)
     except KeyboardInterrupt:
         raise Interrupted("the agent is finished, its encoder is not") from None
+
+
+@contextmanager
+def _seeds_bar(family: str, agent: str, seeds: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+    shown_on = console()
+    if not quiet:
+        at_once = f"{min(seeds, cores())} at once"
+        shown_on.print(f"training {seeds} seeds of {agent} on {family}, {at_once}", highlight=False, soft_wrap=True)
+    columns = (TextColumn("seeds"), MofNCompleteColumn(), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
+    hidden = quiet or not shown_on.file.isatty()
+    with Progress(*columns, TimeRemainingColumn(), console=shown_on, disable=hidden) as bar:
+        task = bar.add_task("", total=seeds)
+
+        def advance(done: int) -> None:
+            bar.update(task, completed=done)
+            if not quiet and bar.disable:
+                shown_on.print(f"{done:>12} of {seeds} seeds done", highlight=False)
+
+        yield advance
 
 
 @contextmanager

@@ -23,6 +23,11 @@ def add(commands: Commands) -> None:
         help="continue the run in the folder, bit for bit as if it had never stopped; where a Gymnasium environment "
         "does not repeat itself from seeds and actions, a line says so and new episodes begin",
     )
+    command.add_argument(
+        "--seeds",
+        type=whole_number,
+        help="train so many agents, of the seeds 0, 1, ..., into RUN/seed-0 ..., one on each processor at once",
+    )
     _add_settings(command)
     command.set_defaults(command=_train)
 
@@ -61,18 +66,28 @@ def _field_docs(cls: type) -> dict[str, str]:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from hyperrl.api import Interrupted, train
+    from hyperrl.api import Interrupted, train, train_seeds
 
-    settings = {name: value for name, value in vars(args).items() if name not in ("command", "run", "resume", "family")}
+    given = ("command", "run", "resume", "family", "seeds")
+    settings = {name: value for name, value in vars(args).items() if name not in given}
     settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
     try:
-        run = train(args.family, run=args.run, resume=args.resume, **settings)
+        if args.seeds is None:
+            runs = [train(args.family, run=args.run, resume=args.resume, **settings)]
+        else:
+            runs = train_seeds(args.family, args.seeds, run=args.run, resume=args.resume, **settings)
     except (Interrupted, KeyboardInterrupt) as stop:
         words = ["hyperrl", "train", args.family, *(["--run", str(args.run)] if args.run else [])]
+        words += ["--seeds", str(args.seeds)] if args.seeds is not None else []
         for name, value in settings.items():
             words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else [value])]
         again = shlex.join([*words, "--resume"])
         raise KeyboardInterrupt(f"{str(stop) or 'stopped'}; go on with: {again}") from None
-    print(f"validation {run.best['score']:.1f} after {run.best['step']:,} of {run.steps:,} steps; kept in {run.folder}")
-    evaluate = shlex.join(["hyperrl", "evaluate", str(run.folder)])
-    print(f"next: {evaluate}     {shlex.join(['tensorboard', '--logdir', str(run.folder.parent)])}")
+    for run in runs:
+        score, step = run.best["score"], run.best["step"]
+        print(f"validation {score:.1f} after {step:,} of {run.steps:,} steps; kept in {run.folder}")
+    if len(runs) > 1:
+        scores = [run.best["score"] for run in runs]
+        print(f"validation {sum(scores) / len(scores):.1f} on average, {min(scores):.1f} with the worst seed")
+    evaluate = shlex.join(["hyperrl", "evaluate", str(runs[0].folder)])
+    print(f"next: {evaluate}     {shlex.join(['tensorboard', '--logdir', str(runs[0].folder.parent)])}")

@@ -123,7 +123,9 @@ def _read(folder: Path) -> dict[str, Any]:
     """The settings as they were written."""
     path = folder / SETTINGS
     if not path.is_file():
-        raise InputError(f"{folder}: holds no run; name a folder that hyperrl train wrote")
+        within = sorted(found.parent.name for found in folder.glob(f"*/{SETTINGS}"))
+        remedy = f"name a run in it, such as {within[0]}" if within else "name a folder that hyperrl train wrote"
+        raise InputError(f"{folder}: holds no run; {remedy}")
     content = read_json(path)
     damaged = InputError(f"{path}: damaged or edited; restore it, or train again into another folder")
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
