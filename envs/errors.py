@@ -10,6 +10,10 @@ class InputError(ValueError):
     """A user's mistake; its message of one line names the value, the bound and the remedy."""
 
 
+OTHERS_ERRORS = (Exception, SystemExit)
+"""What code of others may raise as its error: ``sys.exit`` within an environment ends no training."""
+
+
 def number(what: str, value: Any) -> float:
     """A value as a float.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 import hyperrl.envs.context as contexts
 import hyperrl.envs.splits as splitting
 from hyperrl.envs.drift import Drift, Schedule, Walk
-from hyperrl.envs.errors import InputError, number, one_line
+from hyperrl.envs.errors import OTHERS_ERRORS, InputError, number, one_line
 from hyperrl.envs.parameter import MOST_LETTERS, Parameter, span, two_ends
 from hyperrl.envs.splits import SPLITS
 from hyperrl.envs.vector import VariantVectorEnv
@@ -397,7 +397,7 @@ class Family:
         start_T = torch.full_like(step_T, start)
         try:
             after_T = self.drift[name](start_T, start_T, step_T, step_T * 0, self[name])
-        except Exception as error:
+        except OTHERS_ERRORS as error:
             raise InputError(
                 f"family {self.name!r}: drift of {name!r} raised {one_line(error)}; a Schedule's "
                 "function takes (start (T,), step (T,))"

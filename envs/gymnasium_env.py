@@ -22,7 +22,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from hyperrl.envs.actions import first, fitting
-from hyperrl.envs.errors import InputError, number, one_line, origin
+from hyperrl.envs.errors import OTHERS_ERRORS, InputError, number, one_line, origin
 from hyperrl.envs.family import Family
 from hyperrl.envs.finite import require_finite
 from hyperrl.envs.journal import Journal
@@ -227,7 +227,7 @@ class GymnasiumFamily(Family):
                 return make(**arguments)
         except (ImportError, gymnasium.error.DependencyNotInstalled, InputError):
             raise
-        except Exception as error:
+        except OTHERS_ERRORS as error:
             given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
             raise InputError(
                 f"family {self.name!r}: its environment cannot be built with {given or 'no arguments'}: "
@@ -387,7 +387,7 @@ class Context(SingleEnv, gymnasium.Wrapper):
             yield
         except (InputError, MemoryError):
             raise
-        except Exception as error:
+        except OTHERS_ERRORS as error:
             where = origin(error)
             variant = " ".join(f"{name}={value:g}" for name, value in self._context.items())
             raise InputError(
@@ -421,13 +421,13 @@ class Context(SingleEnv, gymnasium.Wrapper):
                     how.write(env, value, self._nominal[name])
                 else:
                     cast(Any, how)(env, value)
-            except Exception as error:
+            except OTHERS_ERRORS as error:
                 reason = str(error) if isinstance(error, InputError) else one_line(error)
                 raise InputError(f"{name}={value:g}: family {self.family.name!r} cannot apply it: {reason}") from error
         if self.family.derive is not None:
             try:
                 self.family.derive(env)
-            except Exception as error:
+            except OTHERS_ERRORS as error:
                 raise InputError(f"family {self.family.name!r}: derive raised {one_line(error)}; mend it") from error
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hyperrl.envs.actions import first
-from hyperrl.envs.errors import InputError, one_line
+from hyperrl.envs.errors import OTHERS_ERRORS, InputError, one_line
 from hyperrl.envs.family import Family
 from hyperrl.envs.finite import require_finite
 from hyperrl.envs.parameter import Values
@@ -159,7 +159,7 @@ class _Trial:
     def _answer(self, name: str, function: Callable[..., Any], *given: Tensor) -> Any:
         try:
             return function(*given, self.p)
-        except Exception as error:
+        except OTHERS_ERRORS as error:
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given)
             raise InputError(
                 f"family {self.family.name!r}: {name} raised {one_line(error)}; it got {shapes} and parameters "
@@ -443,7 +443,7 @@ class VariantEnv(SingleEnv):
         twin.np_random = self.np_random
         try:
             twin.reset(options=options)
-        except Exception as error:
+        except OTHERS_ERRORS as error:
             raise InputError(f"options={options}: refused by the environment: {one_line(error)}") from None
         return torch.as_tensor(np.array(twin.state, dtype=np.float64)).view(1, 1, -1)
 

@@ -31,10 +31,10 @@ from hyperrl.families import portable, resolve, tuned
 from hyperrl.jobs import run_jobs
 from hyperrl.play.policy import VariantPolicy, generated
 from hyperrl.storage import checkpoint
-from hyperrl.storage.device import cores, keep_freed_memory, pick_device, threads
+from hyperrl.storage.device import cores, float32, keep_freed_memory, pick_device, threads
 from hyperrl.storage.files import require_printable
 from hyperrl.storage.lock import writing
-from hyperrl.storage.run import SETTINGS, StoredRun, identity, read_settings, write_settings
+from hyperrl.storage.run import SETTINGS, Settings, StoredRun, read_settings, write_settings
 from hyperrl.streams import console
 from hyperrl.training import loop
 from hyperrl.training.held_out import Progressed
@@ -54,6 +54,7 @@ MOST_SEEDS = 1_000
 class Policy(VariantPolicy):
     """The policy of one variant; ``predict`` has Stable-Baselines3's signature."""
 
+    @float32()
     def export(self, path: str | Path, format: str, force: bool = False) -> float:
         """Write the policy as a file that needs no hyperrl, checked against itself first.
 
@@ -77,6 +78,7 @@ class Run(StoredRun):
     """A trained agent and its folder."""
 
     @cached_property
+    @float32()
     def encoder(self) -> TransitionEncoder:
         """What reads transitions of an unknown variant and says which it may be; see ``hyperrl.adaptation.inference``.
 
@@ -87,6 +89,7 @@ class Run(StoredRun):
         """
         return inference.encoder_of(self)
 
+    @float32()
     def policy(self, /, **parameters: float) -> Policy:
         """The policy generated for a variant; parameters left out keep their defaults.
 
@@ -101,6 +104,7 @@ class Run(StoredRun):
             warnings.warn(note, stacklevel=2)
         return Policy(self.agent, self.family, variant, gamma=self.config.gamma)
 
+    @float32()
     def policies(self, variants: Iterable[Mapping[str, float]]) -> list[Policy]:
         """The policies of several variants, generated in one call.
 
@@ -119,6 +123,7 @@ class Run(StoredRun):
             for variant, weights_1D in zip(complete, weights_TD.split(1), strict=True)
         ]
 
+    @float32()
     def evaluate(self, split: str = "interpolation", episodes: int = 10, **parameters: float) -> Evaluation:
         """Play greedy episodes on a split, or on one variant where parameters are given.
 
@@ -144,6 +149,7 @@ class Run(StoredRun):
         return adapt(self, self.family.table([parameters]), mode, episodes, unknown)
 
 
+@float32()
 def adapt(
     run: StoredRun,
     variants_TP: np.ndarray,
@@ -173,6 +179,7 @@ def adapt(
     return session.adapt(run, variants_TP, mode, episodes, unknown, seed, progress, Policy)
 
 
+@float32()
 def train(
     family: str | Family,
     agent: str | None = None,
@@ -217,13 +224,14 @@ def train(
     folder = _folder(run, f"{known.name}-{config.agent}-{config.seed}")
     config = replace(config, device=pick_device(config.device).type, family=portable(config.family, folder))
     resumed = _settings_of_run(folder, config, known, chosen, resume)
-    config = resumed or config
+    config = resumed.config if resumed else config
     known.check()
     keep_freed_memory()
     with threads(config.threads):
-        return _trained(folder, known, config, bool(resumed), quiet, encoder)
+        return _trained(folder, known, config, resumed, quiet, encoder)
 
 
+@float32()
 def train_seeds(
     family: str | Family,
     seeds: int = 10,
@@ -325,7 +333,7 @@ def _folder(run: str | Path | None, default: str) -> Path:
     return Path(run)
 
 
-def _trained(folder: Path, family: Family, config: Config, resumed: bool, quiet: bool, encoder: bool) -> Run:
+def _trained(folder: Path, family: Family, config: Config, resumed: Settings | None, quiet: bool, encoder: bool) -> Run:
     """The run in the folder, trained to its end."""
     from hyperrl.reports.tensorboard import RunLog
 
@@ -333,8 +341,7 @@ def _trained(folder: Path, family: Family, config: Config, resumed: bool, quiet:
     with closing(trainer), writing(folder, "wait until it has ended, or choose another folder with --run"):
         if not resumed:
             _require_no_run(folder)  # another writer may have come first
-            write_settings(folder, config, family)
-        progressed.run = identity(folder)
+        progressed.run = resumed.identity if resumed else write_settings(folder, config, family)
         if checkpoint.has_run(folder):
             loop.restore(folder / checkpoint.FILE, trainer, progressed)
         encoder = encoder and bool(family.inferable)
@@ -376,7 +383,7 @@ def _unless_failed(folder: Path) -> Iterator[None]:
 
 def _settings_of_run(
     folder: Path, config: Config, family: Family, chosen: dict[str, Any], resume: bool
-) -> Config | None:
+) -> Settings | None:
     """Settings that the run in the folder was started with, ``None`` where the folder holds no run."""
     if not resume:
         _require_no_run(folder)
@@ -384,7 +391,8 @@ def _settings_of_run(
         return None
     if not (folder / SETTINGS).exists():
         raise InputError(f"{folder}: holds a checkpoint without its config.json; choose another --run")
-    stored, _ = read_settings(folder, family)
+    settings = read_settings(folder, family)
+    stored = settings.config
     if stored.device == "cuda" and config.device != "cuda":
         raise InputError(f"{folder}: was trained on cuda; resume it where there is a GPU, or choose another --run")
     for name in chosen:
@@ -394,7 +402,7 @@ def _settings_of_run(
                 f"{name}={value}: the run in {folder} was started with {name}={first}; "
                 "leave it out, or choose another --run"
             )
-    return stored
+    return settings
 
 
 def _train_encoder(run: Run, quiet: bool) -> None:

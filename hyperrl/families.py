@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from hyperrl import streams
 from hyperrl.envs import Family, InputError, registry
-from hyperrl.envs.errors import one_line
+from hyperrl.envs.errors import OTHERS_ERRORS, one_line
 from hyperrl.sources import load_file, load_module
 
 
@@ -91,7 +91,7 @@ def _attribute(reference: str, load: Callable[[], ModuleType], name: str, remedy
         return getattr(load(), name, None)
     except InputError:
         raise
-    except (Exception, SystemExit) as error:
+    except OTHERS_ERRORS as error:
         raise _not_loaded(reference, error, remedy) from None
 
 

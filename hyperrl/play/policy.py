@@ -14,6 +14,7 @@ from hyperrl.envs import Family
 from hyperrl.envs.actions import fitting
 from hyperrl.play.actors import to_env_units
 from hyperrl.seeds import torch_generator
+from hyperrl.storage.device import float32
 
 
 @torch.no_grad()
@@ -59,6 +60,7 @@ class VariantPolicy:
         return type(self)(self.agent, self.family, parameters, self._device, self.gamma)
 
     @torch.no_grad()
+    @float32()
     def predict(
         self,
         observation: np.ndarray,

@@ -11,8 +11,10 @@ from hyperrl.agents.target import OrdinaryAgent
 from hyperrl.config import Config
 from hyperrl.envs import Family, InputError
 from hyperrl.seeds import drawing
+from hyperrl.storage.device import float32
 
 
+@float32()
 def build_agent(family: Family, config: Config, device: torch.device) -> Agent:
     """The arm that the settings name, with weights drawn from their seed.
 

@@ -7,7 +7,7 @@ import json
 import secrets
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from hyperrl.envs.fingerprint import fingerprint, same_physics
 from hyperrl.families import from_here, of_run, resolve
 from hyperrl.storage import checkpoint
 from hyperrl.storage.agent import build_agent
+from hyperrl.storage.device import float32
 from hyperrl.storage.files import read_json, write_json
 
 SETTINGS = "config.json"
@@ -79,8 +80,8 @@ def _space(space: Box | Discrete) -> dict[str, Any]:
     return {**ends, "dtype": str(space.dtype)}
 
 
-def write_settings(folder: Path, config: Config, family: Family) -> None:
-    """Save settings, the family's definition and its splits, before training starts."""
+def write_settings(folder: Path, config: Config, family: Family) -> str:
+    """Save settings, the family's definition and its splits, before training starts; returns the run's identity."""
     splits = {split: family.variants(split, SPLIT_SIZE).tolist() for split in family.splits}
     content = {
         "format": checkpoint.FORMAT,
@@ -90,7 +91,9 @@ def write_settings(folder: Path, config: Config, family: Family) -> None:
         "splits": splits,
         "fingerprint": _fingerprint(family),
     }
-    write_json(folder / SETTINGS, {**content, "digest": _digest(content)})
+    digest = _digest(content)
+    write_json(folder / SETTINGS, {**content, "digest": digest})
+    return digest
 
 
 def _digest(content: dict[str, Any]) -> str:
@@ -98,15 +101,6 @@ def _digest(content: dict[str, Any]) -> str:
     said = {name: value for name, value in content.items() if name != "digest"}
     said["config"] = {name: value for name, value in content["config"].items() if name != "family"}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-
-
-def identity(folder: Path) -> str:
-    """The digest of a run's settings, which its checkpoints and its encoder carry.
-
-    Raises:
-        InputError: the settings are not there, cannot be read, or were edited.
-    """
-    return str(_read(folder)["digest"])
 
 
 def require_settings(folder: Path) -> None:
@@ -152,7 +146,16 @@ def _same_physics(family: Family, then: object) -> bool:
     return not isinstance(then, list) or now is None or same_physics(then, now)
 
 
-def read_settings(folder: Path, family: Family | str | None = None) -> tuple[Config, Family]:
+class Settings(NamedTuple):
+    """What a run's config.json says."""
+
+    config: Config
+    family: Family
+    identity: str
+    """Digest of the file, which the run's checkpoints and its encoder carry."""
+
+
+def read_settings(folder: Path, family: Family | str | None = None) -> Settings:
     """Settings and family of the run in ``folder``; the family may be given, as a user names it or itself.
 
     Raises:
@@ -176,12 +179,13 @@ def read_settings(folder: Path, family: Family | str | None = None) -> tuple[Con
             f"{path}: the physics of family {family.name!r} is no longer that of the training: equal variants, starts "
             "and actions lead elsewhere; restore it, or train again"
         )
-    return config, family
+    return Settings(config, family, content["digest"])
 
 
 class StoredRun:
     """A run as its folder holds it; ``hyperrl.api.Run`` is what users know of it."""
 
+    @float32()
     def __init__(self, folder: str | Path, family: Family | str | None = None) -> None:
         """Load the run's best checkpoint.
 
@@ -194,9 +198,7 @@ class StoredRun:
             InputError: there is no run, or it cannot be read.
         """
         self.folder = Path(folder)
-        self.config, self.family = read_settings(self.folder, family)
-        self.identity = identity(self.folder)
-        """What the run's files are known by."""
+        self.config, self.family, self.identity = read_settings(self.folder, family)
         self.reference = family if isinstance(family, str) else from_here(self.config.family, self.folder)
         """What names the family on the command line, from the working folder."""
         path = self.folder / checkpoint.FILE

@@ -6,6 +6,7 @@ import pickle
 import re
 import signal
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import gymnasium
@@ -848,3 +849,33 @@ def test_without_a_simulator_one_line_names_the_extra(name, simulator, make, mon
 def test_contexts_are_wrappers_of_gymnasium():
     assert isinstance(LANDER.single(), Context)
     assert isinstance(LANDER.vector(LANDER.table([{}])), GymnasiumVectorEnv)
+
+
+def leave(*_, **__):
+    sys.exit("motor is off")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"make": leave}, r"its environment cannot be built with .*: SystemExit: motor is off"),
+        ({"make": type("Off", (CartPoleEnv,), {"reset": leave})}, r"reset of its environment raised SystemExit: motor"),
+        ({"make": type("Off", (CartPoleEnv,), {"step": leave})}, r"step of its environment raised SystemExit: motor"),
+        ({"apply": {"masscart": leave}}, r"masscart=1: family 'cart' cannot apply it: SystemExit: motor is off"),
+        ({"derive": leave}, r"derive raised SystemExit: motor is off; mend it"),
+    ],
+)
+def test_an_environment_that_leaves_python_is_an_error_of_it(changes, said):
+    with pytest.raises(InputError, match=said):
+        cartpole(**changes).check()
+    if "make" in changes and not isinstance(changes["make"], type):
+        return  # no family without one environment that can be built
+    family = cartpole(**changes)
+
+    def played():
+        with closing(family.vector(family.table([{}, {}]))) as env:
+            env.reset()
+            env.step(torch.zeros(2, dtype=torch.int64))
+
+    with pytest.raises(InputError, match=said):
+        played()

@@ -11,7 +11,8 @@ import hyperrl
 from hyperrl.envs import InputError, registry
 from hyperrl.envs.fingerprint import fingerprint, same_physics
 from hyperrl.storage import checkpoint
-from hyperrl.storage.run import _digest, identity
+from hyperrl.storage import run as run_files
+from hyperrl.storage.run import _digest
 
 
 def heavier(family):
@@ -40,8 +41,23 @@ def test_a_run_without_a_fingerprint_is_taken_as_it_is(ticks, ticks_run, tmp_pat
     content["digest"] = _digest(content)
     (folder / "config.json").write_text(json.dumps(content))
     state = checkpoint.load(folder / "checkpoint.pt")
-    checkpoint.save(folder / "checkpoint.pt", {**state, "run": identity(folder)})
+    checkpoint.save(folder / "checkpoint.pt", {**state, "run": content["digest"]})
     assert hyperrl.load(folder, heavier(ticks)).config == ticks_run.config
+
+
+def test_settings_are_read_once(ticks, ticks_run, tmp_path, monkeypatch):
+    """Whatever writes config.json meanwhile, what was checked is what is used."""
+    read, folder = run_files.read_json, tmp_path / "run"
+    shutil.copytree(ticks_run.folder, folder)
+
+    def replaced(path):
+        content = read(path)
+        path.write_text("{}")
+        return content
+
+    monkeypatch.setattr(run_files, "read_json", replaced)
+    run = hyperrl.load(folder, ticks)
+    assert (run.config, run.identity) == (ticks_run.config, ticks_run.identity)
 
 
 @pytest.mark.parametrize("name", registry.families())
