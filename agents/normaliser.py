@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+SMALLEST = 1e-30
+"""Added to variances by which is divided: they may be 0; to others it adds nothing."""
+
 
 class Normaliser(nn.Module):
     """Running mean and variance of observations, and the running scale of returns.
@@ -33,13 +36,17 @@ class Normaliser(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """Factor (O,) of an observation's distance from the mean: 1 / sqrt(var + 1e-8)."""
-        return (self.var + 1e-8).rsqrt()
+        """Factor (O,) of an observation's distance from the mean: 1 / sqrt(var + 1e-8 min(1, E obs^2)).
+
+        What hardly varies is not blown up, and what is small in all is.
+        """
+        square = self.var + self.mean.square()
+        return (self.var + 1e-8 * square.clamp(max=1) + SMALLEST).rsqrt()
 
     @property
     def value_scale(self) -> Tensor:
-        """Units of return in one unit of a value network's output: sqrt(return_var + 1e-8)."""
-        return (self.return_var + 1e-8).sqrt()
+        """Units of return in one unit of a value network's output: sqrt(return_var)."""
+        return (self.return_var + SMALLEST).sqrt()
 
     @torch.no_grad()
     def update(self, obs_STEO: Tensor, returns_STE: Tensor) -> None:
@@ -51,5 +58,7 @@ class Normaliser(nn.Module):
         var = obs_NO.var(0, unbiased=False)
         self.var.copy_(torch.lerp(self.var, var, share) + delta.square() * share * (1 - share))
         self.mean.add_(delta * share)
-        self.return_var.copy_(torch.lerp(self.return_var, returns_STE.var(unbiased=False), share))
+        # returns that are all the same have no variance to be measured in
+        return_var = returns_STE.var(unbiased=False) + 1e-8 * returns_STE.square().mean()
+        self.return_var.copy_(torch.lerp(self.return_var, return_var, share))
         self.count.copy_(total)

@@ -50,6 +50,11 @@ class Statistics(NamedTuple):
         )
 
 
+def _least(x_NI: Tensor) -> Tensor:
+    """The least deviations (I,) of inputs: a millionth of 1, or of their largest where they are smaller in all."""
+    return (1e-6 * x_NI.abs().amax(0)).clamp(min=1e-30, max=1e-6)
+
+
 class Part(nn.Module):
     """One part of the transitions: inputs (..., I) -> a basis (..., Y, K) and log precisions (..., Y) of its outputs.
 
@@ -86,9 +91,9 @@ class Part(nn.Module):
         thin = y_NY[:: -(-len(y_NY) // 10_000)]
         low, centre, high = torch.quantile(thin, torch.tensor([0.16, 0.5, 0.84], device=y_NY.device), dim=0)
         self.input_mean.copy_(x_NI.mean(0))
-        self.input_std.copy_(x_NI.std(0).clamp(min=1e-6))
+        self.input_std.copy_(x_NI.std(0).maximum(_least(x_NI)))
         self.output_mean.copy_(centre)
-        self.output_std.copy_(((high - low) / 2).maximum(0.05 * y_NY.std(0)).clamp(min=1e-6))
+        self.output_std.copy_(((high - low) / 2).maximum(0.05 * y_NY.std(0)).maximum(_least(y_NY)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Basis (..., Y, K) and log precisions (..., Y) in the scale of ``scaled``."""

@@ -18,6 +18,7 @@ from hyperrl.agents.losses.advantages import gae
 from hyperrl.agents.losses.inner import InnerLoss, InnerStep
 from hyperrl.agents.losses.objective import Batch
 from hyperrl.agents.losses.ppo import ppo_loss
+from hyperrl.agents.normaliser import SMALLEST
 from hyperrl.agents.target import OrdinaryAgent
 from hyperrl.config import Config
 from hyperrl.envs import Family
@@ -322,9 +323,9 @@ class Descent:
             state_TNH=judged.state_TNH,
             action_TN=judged.action_TN,
             log_prob_TN=judged.log_prob_now_TN,
-            advantage_TN=(judged.advantage_TN - mean_T1) * (var_T1 + 1e-8).rsqrt() * weight_TN,
+            advantage_TN=(judged.advantage_TN - mean_T1) * (var_T1 + SMALLEST).rsqrt() * weight_TN,
             return_TN=judged.return_TN,
-            return_scale_T1=(_moments(judged.return_TN, judged.alive_TN)[1] + family_var).sqrt(),
+            return_scale_T1=(_moments(judged.return_TN, judged.alive_TN)[1] + family_var + SMALLEST).sqrt(),
         )
         return Samples(batch, judged.alive_TN)
 

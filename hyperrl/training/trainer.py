@@ -17,6 +17,7 @@ from hyperrl.agents.hypernetwork import weight_statistics
 from hyperrl.agents.losses.advantages import gae
 from hyperrl.agents.losses.objective import Batch, Objective, Terms
 from hyperrl.agents.losses.ppo import PPO
+from hyperrl.agents.normaliser import SMALLEST
 from hyperrl.config import Config
 from hyperrl.envs import Family, InputError
 from hyperrl.play.actors import AgentActor
@@ -39,6 +40,8 @@ VALUE_LAMBDA = 1.0
 advantages, a value that is wrong by b would be aimed at a value that is wrong by almost b."""
 FAMILY_SHARE = 0.25
 """Share of the family's mean variance in the scale of a variant's advantages."""
+ROUNDING = 1e-6
+"""Share of the returns below which differences between advantages are rounding."""
 
 Reward = Callable[[Rollout], Tensor]
 """From a rollout to the rewards (S, T, E) that are learned from."""
@@ -221,7 +224,8 @@ class Trainer:
         self.sampler.tell(self.env.variants_TP, advantage_TN.abs().mean(1))
         mean_T1, var_T1 = advantage_TN.mean(1, keepdim=True), advantage_TN.var(1, keepdim=True)
         # a variant whose advantages are almost constant is not scaled up
-        scale_T1 = (var_T1 + FAMILY_SHARE * var_T1.mean() + 1e-16).sqrt()
+        least = ROUNDING**2 * return_STE.square().mean() + SMALLEST
+        scale_T1 = (var_T1 + FAMILY_SHARE * var_T1.mean() + least).sqrt()
         # the family's variance keeps a variant whose returns hardly vary from drowning the others
         family_var = self.agent.normaliser.return_var
         batch = Batch(
@@ -231,10 +235,10 @@ class Trainer:
             log_prob_TN=rollout.by_context(rollout.log_prob_STE),
             advantage_TN=rollout.by_context((advantage_STE - mean_T1) / scale_T1),
             return_TN=rollout.by_context(return_STE),
-            return_scale_T1=(return_TN.var(1, keepdim=True) + family_var).sqrt().repeat(contexts, 1),
+            return_scale_T1=(return_TN.var(1, keepdim=True) + family_var + SMALLEST).sqrt().repeat(contexts, 1),
         )
         residual = return_STE - value_STE
-        return batch, {"train/explained_variance": 1 - residual.var() / (return_STE.var() + 1e-8)}
+        return batch, {"train/explained_variance": 1 - residual.var() / (return_STE.var() + SMALLEST)}
 
     @torch.no_grad()
     def count_episodes(self, rollout: Rollout, reward_STE: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -305,11 +309,13 @@ class Trainer:
         return metrics | {"train/weight_norm": norm, "train/weight_diversity": diversity}
 
     def normalise(self, obs_STEO: Tensor, discounted_STE: Tensor) -> None:
-        """Take in a rollout's observations and discounted sums; the values stay what they were."""
+        """Take in a rollout's observations and discounted sums; the values stay what they were, but for the first ones."""
         normaliser = self.agent.normaliser
-        before = normaliser.value_scale
+        before, first = normaliser.value_scale, normaliser.count == 0
         normaliser.update(obs_STEO, discounted_STE)
-        self.agent.scale_values(before / normaliser.value_scale)
+        factor = before / normaliser.value_scale
+        # before the first rollout the unit of returns is a guess, and so are values beyond the returns' own unit
+        self.agent.scale_values(torch.where(first, factor.clamp(max=1), factor))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next iteration depends on."""

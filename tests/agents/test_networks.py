@@ -195,3 +195,23 @@ def test_tanh_is_pytorchs_with_its_gradients():
     torch.testing.assert_close(bend.double(), expected_bend, rtol=0, atol=2e-6)
     each = torch.func.vmap(torch.func.grad(lambda x: tanh(x).sum()))(x)
     torch.testing.assert_close(each, slope)
+
+
+@pytest.mark.parametrize("power", [-30, 30])
+def test_observations_and_returns_are_normalised_whatever_their_unit(power):
+    obs, returns = torch.randn(5, 4, 2, 3) + 1, torch.randn(5, 4, 2)
+    plain, scaled = Normaliser(3), Normaliser(3)
+    plain.update(obs, returns)
+    scaled.update(obs * 2.0**power, returns * 2.0**power)
+    torch.testing.assert_close(scaled(obs * 2.0**power), plain(obs), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(scaled.value_scale, plain.value_scale * 2.0**power)
+
+
+def test_what_is_0_or_the_same_at_every_step_divides_nothing_by_0():
+    normaliser = Normaliser(2)
+    normaliser.update(torch.zeros(3, 2, 1, 2), torch.zeros(3, 2, 1))
+    assert torch.equal(normaliser(torch.zeros(1, 2)), torch.zeros(1, 2))
+    assert 0 < normaliser.value_scale < 1e-10
+    normaliser = Normaliser(2)
+    normaliser.update(torch.zeros(3, 2, 1, 2), torch.full((3, 2, 1), 7.0))
+    assert normaliser.value_scale.item() == pytest.approx(7e-4)

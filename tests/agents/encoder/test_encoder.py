@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hyperrl.agents.encoder import Coordinate
-from hyperrl.agents.encoder.network import OUTPUTS
+from hyperrl.agents.encoder.network import OUTPUTS, Part
 from hyperrl.agents.encoder.posterior import EDGE, TransitionEncoder
 
 
@@ -133,3 +133,15 @@ def test_correcting_makes_an_encoder_less_sure_where_its_features_are_wrong():
     assert encoder.posterior(statistics).std_BZ.mean() < 0.03
     encoder.correct(statistics, z)
     assert 0.08 < encoder.posterior(statistics).std_BZ.mean() < 0.16
+
+
+@pytest.mark.parametrize("unit", [2.0**-30, 2.0**30])
+def test_units_of_transitions_do_not_matter(unit):
+    torch.manual_seed(0)
+    part = Part(3, 2, 4, 8)
+    x, y = torch.randn(200, 3) + 1, torch.randn(200, 2) - 1
+    part.set_scales(x, y)
+    expected = (*part(x), part.scaled(y))
+    part.set_scales(x * unit, y * unit)
+    for found, known in zip((*part(x * unit), part.scaled(y * unit)), expected, strict=True):
+        torch.testing.assert_close(found, known)
