@@ -309,7 +309,7 @@ class Trainer:
         return metrics | {"train/weight_norm": norm, "train/weight_diversity": diversity}
 
     def normalise(self, obs_STEO: Tensor, discounted_STE: Tensor) -> None:
-        """Take in a rollout's observations and discounted sums; the values stay what they were, the first ones aside."""
+        """Take in a rollout's observations and discounted sums; all but the first values stay what they were."""
         normaliser = self.agent.normaliser
         before, first = normaliser.value_scale, normaliser.count == 0
         normaliser.update(obs_STEO, discounted_STE)
