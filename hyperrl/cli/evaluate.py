@@ -74,7 +74,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         print("warning: --set gives one variant; --split and --variants are left out", file=sys.stderr)
     run, parameters = Run(args.folder, args.family), read_parameters(args.set)
     splits = [SPLIT] if args.set is not None or args.split is None else list(dict.fromkeys(args.split))
-    require_output(run.folder / "evaluations" / f"{splits[0]}.json", (".json",), force=True)
+    require_output(run.folder / "evaluations" / f"{SPLIT}.json", (".json",), force=True)
     chosen = given_options(args, episodes="episodes", variants="variants", experts="experts", drift="drift")
     evaluations = [evaluate(run, split, parameters=parameters, **chosen) for split in splits]
     results = [evaluation.json() for evaluation in evaluations]
