@@ -15,12 +15,6 @@ from torch import Tensor
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-5
 
 
-def gradient_of(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-    """The gradient of a scalar, 0 where it does not depend on a parameter, and its norm."""
-    found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-    return list(found), torch.stack(torch._foreach_norm(found)).norm()
-
-
 class Adam:
     """Adam (Kingma and Ba, 2015, algorithm 1), with decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2).
 
@@ -44,8 +38,9 @@ class Adam:
         self.steps = torch.zeros((), device=self.parameters[0].device)
 
     def gradient(self, loss: Tensor) -> tuple[list[Tensor], Tensor]:
-        """As ``gradient_of``, for these parameters."""
-        return gradient_of(loss, self.parameters)
+        """The gradient of a scalar, 0 where it does not depend on a parameter, and its norm."""
+        found = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
+        return list(found), torch.stack(torch._foreach_norm(found)).norm()
 
     @torch.no_grad()
     def step(

@@ -7,6 +7,7 @@ That function calls the arm and the family's functions with no environment betwe
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeGuard
 
 import torch
@@ -17,7 +18,6 @@ from hyperrl.envs import Family, VariantVectorEnv
 from hyperrl.envs.parameter import Values
 from hyperrl.envs.physics import Moment, PhysicsFamily, PhysicsVectorEnv, settle
 from hyperrl.play.actors import AgentActor, ToEnv
-from hyperrl.play.calls import Asking, Call, alone
 from hyperrl.play.rollout import Rollout, play_steps
 
 MOST_AT_ONCE = 8
@@ -33,8 +33,8 @@ Steps = Callable[..., tuple[dict[str, Tensor], Moment, Tensor]]
 
 
 def steps_at_once(
-    agent: Agent,
     family: PhysicsFamily,
+    agent: Agent,
     to_env: ToEnv,
     weights_TD: Tensor,
     p: Values,
@@ -46,8 +46,8 @@ def steps_at_once(
     """Play S steps.
 
     Args:
-        agent: the arm.
         family: without drift.
+        agent: the arm.
         to_env: from its actions to the environment's.
         weights_TD: of every variant's networks.
         p: the variants' parameters.
@@ -89,26 +89,25 @@ def steps_at_once(
     return {name: torch.stack([step[name] for step in played]) for name in played[0]}, moment, state_TEH
 
 
-def _play_at_once(env: PhysicsVectorEnv, actor: AgentActor, rollout: Rollout, steps: Steps) -> Asking[Tensor]:
+def _play_at_once(env: PhysicsVectorEnv, actor: AgentActor, rollout: Rollout, steps: Steps) -> Tensor:
     """Fill a rollout from where the environment stands; returns the observations (N, O) after it."""
     length = len(rollout.reward_STE)
     noise_STEA, draws_STED = actor.noise(length), env.draw(length)
+    play = partial(steps, env.family, actor.agent, actor.to_env, actor.weights_TD, env.values)
     size = max(size for size in range(1, MOST_AT_ONCE + 1) if length % size == 0)
     for begin in range(0, length, size):
         part = slice(begin, begin + size)
         noise = None if noise_STEA is None else noise_STEA[part]
-        changing = noise, draws_STED[part], env.moment, actor.state_TEH
-        given = env.family, actor.to_env, actor.weights_TD, env.values, *changing
-        played, env.moment, actor.state_TEH = yield Call(steps, actor.agent, given)
+        played, env.moment, actor.state_TEH = play(noise, draws_STED[part], env.moment, actor.state_TEH)
         for name, x_STE in played.items():
             getattr(rollout, name)[part] = x_STE
     return env.observe()
 
 
 @torch.no_grad()
-def collecting(
+def collect(
     env: VariantVectorEnv, obs_NO: Tensor, actor: AgentActor, rollout: Rollout, steps: Steps = steps_at_once
-) -> Asking[Tensor]:
+) -> Tensor:
     """Fill a rollout from observations (N, O) on; returns those after it.
 
     Weights are generated once, and again at every step where parameters drift. ``steps`` plays several steps of a
@@ -117,7 +116,7 @@ def collecting(
     actor.generate(env.variants_TP)
     rollout.context_RTC[0] = actor.context_TC
     if isinstance(env, PhysicsVectorEnv) and at_once(env.family):
-        return (yield from _play_at_once(env, actor, rollout, steps))
+        return _play_at_once(env, actor, rollout, steps)
     for step, transition in enumerate(play_steps(env, obs_NO, actor, len(rollout.reward_STE))):
         assert actor.decision is not None
         rollout.write(step, actor.decision, transition)
@@ -125,8 +124,3 @@ def collecting(
             rollout.context_RTC[step] = actor.context_TC
         obs_NO = transition.after_NO
     return obs_NO
-
-
-def collect(env: VariantVectorEnv, obs_NO: Tensor, actor: AgentActor, rollout: Rollout) -> Tensor:
-    """As ``collecting``, at once."""
-    return alone(collecting(env, obs_NO, actor, rollout))

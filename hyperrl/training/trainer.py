@@ -21,8 +21,7 @@ from hyperrl.agents.normaliser import SMALLEST
 from hyperrl.config import Config
 from hyperrl.envs import Family, InputError
 from hyperrl.play.actors import AgentActor
-from hyperrl.play.calls import Asking, Call, Learned, alone
-from hyperrl.play.collect import collecting, steps_at_once
+from hyperrl.play.collect import collect, steps_at_once
 from hyperrl.play.rollout import Rollout
 from hyperrl.seeds import seed_of, torch_generator
 from hyperrl.storage.agent import build_agent
@@ -131,22 +130,18 @@ class Trainer:
         return self.iteration * self.config.iteration_steps
 
     def iterate(self) -> dict[str, float]:
-        """As ``iterating``, at once."""
-        return alone(self.iterating())
-
-    def iterating(self) -> Asking[dict[str, float]]:
         """One iteration of the meta-loop; returns what TensorBoard shows of it.
 
         Raises:
             Unusable: something of it is not finite, or too large.
         """
         self.resample()
-        rollout = yield from self.collecting()
+        rollout = self.collect()
         reward_STE = self.reward(rollout)
         batch, estimated = self.estimate(rollout._replace(reward_STE=reward_STE))
         discounted_STE, episodes = self.count_episodes(rollout, reward_STE)
         usable = finite.usable(rollout, discounted_STE)
-        updated = yield from self.updating(batch, rollout.context_RTC, usable)
+        updated = self.update(batch, rollout.context_RTC, usable)
         metrics = {"usable": usable, **episodes, **estimated, **updated}
         # one copy to the host for all of them
         shown = dict(zip(metrics, torch.stack(list(metrics.values())).tolist(), strict=True))
@@ -193,12 +188,8 @@ class Trainer:
         return self.family.encode(self.env.variants_TP.float())
 
     def collect(self) -> Rollout:
-        """As ``collecting``, at once."""
-        return alone(self.collecting())
-
-    def collecting(self) -> Asking[Rollout]:
         """Generate weights once per variant and play S steps, into buffers that the next rollout overwrites."""
-        self.obs = yield from collecting(self.env, self.obs, self.actor, self.rollout, self.steps_at_once)
+        self.obs = collect(self.env, self.obs, self.actor, self.rollout, self.steps_at_once)
         return self.rollout
 
     @torch.no_grad()
@@ -277,10 +268,6 @@ class Trainer:
             yield batch.contexts((steps_RT + variants_T).flatten()), context_RTC[rows].flatten(0, 1)
 
     def update(self, batch: Batch, context_RTC: Tensor, usable: Tensor | None = None) -> dict[str, Tensor]:
-        """As ``updating``, at once."""
-        return alone(self.updating(batch, context_RTC, usable))
-
-    def updating(self, batch: Batch, context_RTC: Tensor, usable: Tensor | None = None) -> Asking[dict[str, Tensor]]:
         """Epochs of updates; each minibatch generates the weights again, so that gradients reach the generator.
 
         Where ``usable``, a boolean on the device, is false, all of them are void.
@@ -292,13 +279,13 @@ class Trainer:
         history = []
         for _ in range(config.epochs):
             for minibatch, context_TC in self.minibatches(batch, context_RTC):
-                call = Call(self.terms, self.agent, (self.objective, minibatch, context_TC), learns=True)
-                found: Learned = yield call
-                approx_kl = found.terms.approx_kl_T.detach().mean()
-                active = active * (approx_kl <= KL_LIMIT * config.target_kl) * found.norm.isfinite()
-                self.optimiser.step(found.gradient, found.norm, rate, active)
-                steps = {"loss": found.terms.loss, "approx_kl": approx_kl, "grad_norm": found.norm, "active": active}
-                shown = {**steps, **found.terms.shown}
+                terms = self.terms(self.agent, self.objective, minibatch, context_TC)
+                gradient, gradient_norm = self.optimiser.gradient(terms.loss)
+                approx_kl = terms.approx_kl_T.mean()
+                active = active * (approx_kl <= KL_LIMIT * config.target_kl) * gradient_norm.isfinite()
+                self.optimiser.step(gradient, gradient_norm, rate, active)
+                steps = {"loss": terms.loss, "approx_kl": approx_kl, "grad_norm": gradient_norm, "active": active}
+                shown = {**steps, **terms.shown}
                 history.append(torch.stack([value.detach() for value in shown.values()]))
         means = torch.stack(history).mean(0).unbind()
         metrics = {f"train/{name}": value for name, value in zip(shown, means, strict=True)}

@@ -82,14 +82,13 @@ def equal(a, b):
 
 def rollouts_of(trainer, iterations):
     """Train, and keep what was played, and the variants on which."""
-    played, collecting = [], trainer.collecting
+    played, collect = [], trainer.collect
 
     def watched():
-        rollout = yield from collecting()
-        played.append((trainer.env.variants_TP.clone(), Rollout(*(x.clone() for x in rollout))))
-        return rollout
+        played.append((trainer.env.variants_TP.clone(), Rollout(*(x.clone() for x in collect()))))
+        return trainer.rollout
 
-    trainer.collecting = watched
+    trainer.collect = watched
     for _ in range(iterations):
         trainer.iterate()
     return played

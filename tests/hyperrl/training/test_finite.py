@@ -58,16 +58,16 @@ def test_a_number_that_cannot_be_learned_from_is_said_with_its_variant_and_step(
 @pytest.mark.parametrize("value", [math.nan, 1e30])
 def test_one_such_number_costs_nothing_that_was_learned(ticks, tmp_path, monkeypatch, value):
     """In the fourth of six iterations: three are saved, and going on ends as any run does."""
-    collecting, calls = Trainer.collecting, []
+    collect, calls = Trainer.collect, []
 
     def spoil(trainer):
-        rollout = yield from collecting(trainer)
+        rollout = collect(trainer)
         calls.append(trainer.iteration)
         if len(calls) == 4:
             rollout.reward_STE[3, 1, 0] = value
         return rollout
 
-    monkeypatch.setattr(Trainer, "collecting", spoil)
+    monkeypatch.setattr(Trainer, "collect", spoil)
     with pytest.raises(InputError, match=r"^reward=\S+ at step 416, .*; saved after 384 steps, --resume starts new"):
         train(ticks, run=tmp_path, **SHORT)
     assert checkpoint.load(tmp_path / "checkpoint.pt")["steps"] == 384

@@ -178,14 +178,13 @@ def test_a_reward_sees_the_whole_rollout():
 
     settings = {"steps": 4 * 2 * 16 * 40, "gamma": 0.0, "log_std": -1.0, "target_kl": 0.05}
     trainer, means = trainer_of("pendulum", reward=near_a_half, **settings), []
-    collecting = trainer.collecting
+    collect = trainer.collect
 
     def watched():
-        rollout = yield from collecting()
-        means.append(float(rollout.action_STE.mean()))
-        return rollout
+        means.append(float(collect().action_STE.mean()))
+        return trainer.rollout
 
-    trainer.collecting = watched
+    trainer.collect = watched
     for _ in range(40):
         trainer.iterate()
     assert abs(means[0]) < 0.1

@@ -24,15 +24,15 @@ def test_seeds_are_those_that_are_trained_alone_and_go_on_where_they_stopped(tin
         for seed in range(3)
     ]
     with monkeypatch.context() as patch:  # seed 1 has begun, seed 2 has not
-        iterate = Trainer.iterating
+        iterate = Trainer.iterate
 
         def stopped(trainer):
             if trainer.iteration == 2:
                 signal.raise_signal(signal.SIGINT)
-            return (yield from iterate(trainer))
+            return iterate(trainer)
 
         hyperrl.train("cartpole", seed=0, run=tmp_path / "many" / "seed-0", quiet=True, encoder=False, **tiny)
-        patch.setattr(Trainer, "iterating", stopped)
+        patch.setattr(Trainer, "iterate", stopped)
         with pytest.raises(Interrupted):
             hyperrl.train("cartpole", seed=1, run=tmp_path / "many" / "seed-1", quiet=True, encoder=False, **tiny)
     runs = hyperrl.train_seeds("cartpole", 3, run=tmp_path / "many", resume=True, quiet=True, encoder=False, **tiny)

@@ -57,14 +57,8 @@ def spied_steps(trainer):
 
 def test_the_normaliser_holds_the_statistics_of_all_rollouts(make_trainer):
     trainer, rollouts = make_trainer("pendulum"), []
-    collecting = trainer.collecting
-
-    def watched():
-        rollout = yield from collecting()
-        rollouts.append(Rollout(*(x.clone() for x in rollout)))
-        return rollout
-
-    trainer.collecting = watched
+    collect = trainer.collect
+    trainer.collect = lambda: rollouts.append(Rollout(*(x.clone() for x in collect()))) or rollouts[-1]
     for _ in range(3):
         trainer.iterate()
     obs = torch.cat([rollout.obs_STEO for rollout in rollouts]).flatten(0, -2).numpy()
@@ -154,8 +148,8 @@ def test_no_variant_of_a_split_is_ever_trained_on(make_trainer, seed):
 def test_every_iteration_but_the_first_resamples_before_it_plays(make_trainer):
     trainer = make_trainer(lifetime=16 / 500)
     played = []
-    collecting = trainer.collecting
-    trainer.collecting = lambda: played.append(trainer.env.variants_TP.clone()) or collecting()
+    collect = trainer.collect
+    trainer.collect = lambda: played.append(trainer.env.variants_TP.clone()) or collect()
     start = trainer.env.variants_TP.clone()
     for _ in range(3):
         trainer.iterate()
