@@ -20,14 +20,16 @@ from common import save
 from hyperrl.config import Config
 from hyperrl.envs import registry
 from hyperrl.families import tuned
-from hyperrl.storage.device import cores, threads
+from hyperrl.storage.device import cores, keep_freed_memory, threads
 from hyperrl.training.trainer import Trainer
 
 
 def train(seconds: float, count: int) -> float:
     """Steps/s of the loop, measured over so many seconds with so many threads."""
     family = registry.get("cartpole")
-    config = Config(family="cartpole", device="cpu", steps=10**9).updated({**tuned(family).training, "steps": 10**9})
+    settings = {**tuned(family).training, "steps": 10**9}
+    config = Config(family="cartpole", device="cpu", compile="off", steps=10**9).updated(settings)
+    keep_freed_memory()
     with threads(count):
         trainer = Trainer(family, config)
         for _ in range(2):

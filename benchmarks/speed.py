@@ -17,6 +17,7 @@ from common import save
 from hyperrl.config import Config
 from hyperrl.envs import registry
 from hyperrl.families import tuned
+from hyperrl.storage.device import keep_freed_memory
 from hyperrl.training.trainer import Trainer
 
 ARMS = ("hyper", "concat", "blind")
@@ -49,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
+    keep_freed_memory()
     trainers = {agent: trainer(agent) for agent in ARMS}
     speeds: dict[str, list[float]] = {agent: [] for agent in ARMS}
     for _ in range(rounds):

@@ -1,0 +1,149 @@
+"""Write the tables of docs/speed.md from the committed results.
+
+python benchmarks/speed_page.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from common import RESULTS, filled, number, percent, table, wrapped
+
+PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
+PARTS = ("set-up", "held-out play", "checkpoints", "TensorBoard and figures", "imports, check and the rest", "encoder")
+"""Of a whole command, beside its loop."""
+
+
+def read(name: str) -> dict[str, Any]:
+    """A committed result."""
+    return dict(json.loads((RESULTS / f"{name}.json").read_text()))
+
+
+def machine(result: dict[str, Any]) -> str:
+    """What it was measured on, and how."""
+    hardware = result["hardware"]
+    return f"`{result['command']}`: {hardware['processor']}, {hardware['cores']} cores, PyTorch {hardware['torch']}."
+
+
+def peers() -> list[str]:
+    """Steps/s of each peer, and the ratio to the fastest of them."""
+    result = read("peers")
+    found, rows, missing = result["peers"], [], []
+    for name, row in found.items():
+        if "not_measured" in row:
+            missing.append(f"{name} was not measured: {row['not_measured']}.")
+            continue
+        speed, versions = row["steps_per_second"], row["versions"]
+        rows.append(
+            [
+                name,
+                f"{speed['median']:,}",
+                f"{speed['least']:,} to {speed['most']:,}",
+                number(row["compile_s"], 1),
+                number(row["seconds_of_a_million_steps"], 1),
+                ", ".join(f"{package} {version}" for package, version in versions.items() if package != "hyperrl"),
+            ]
+        )
+    head = [
+        "program",
+        "steps/s, median",
+        "of all rounds",
+        "to compile, s",
+        "1M steps and compiling, s",
+        "versions",
+    ]
+    median = {name: row["steps_per_second"]["median"] for name, row in found.items() if "steps_per_second" in row}
+    ours = {name: speed for name, speed in median.items() if name.startswith("hyperrl hyper")}
+    rivals = {name: speed for name, speed in median.items() if not name.startswith("hyperrl")}
+    best, rival = max(ours, key=ours.__getitem__), max(rivals, key=rivals.__getitem__)
+    said = f"{best} makes {number(ours[best] / rivals[rival], 2)} of the steps/s of {rival}, the fastest of the peers."
+    return [*wrapped(machine(result)), "", *table(head, rows), "", *wrapped(" ".join([said, *missing]))]
+
+
+def products() -> list[str]:
+    """What holds the arithmetic up on processors of other makers than Intel."""
+    result = read("products")
+    plain, other = number(result["gflops"]), number(result["gflops_as_intel"])
+    said = (
+        "PyTorch computes products of matrices with Intel's MKL, which leaves AVX-512 out on processors of other "
+        f"makers; JAX does not. On this machine ({result['hardware']['processor']}) a batched product of 128 x 64 and "
+        f"64 x 64 matrices runs at {plain} GFLOP/s on one core, and at {other} where MKL is told that the processor is "
+        "one of Intel's (`python benchmarks/products.py`). Nothing in this package tells it so."
+    )
+    return wrapped(said)
+
+
+def compiling() -> list[str]:
+    """What compiling costs and saves."""
+    result, rows = read("compile"), []
+    for name, title in (("one_thread", "one"), ("all_cores", "one a core")):
+        row = result[name]
+        times = [f"{row[what][kind]:.2f}" for what in ("step_ms", "minibatch_ms") for kind in ("eager", "compiled")]
+        calls = "-" if row["calls"] is None else f"{row['calls']:,}"
+        rows.append([title, number(row["cold_s"], 1), number(row["warm_s"], 1), *times, calls])
+    head = ["threads", "cold, s", "warm, s", "step, ms", "compiled", "minibatch, ms", "compiled", "calls to earn it"]
+    return [*wrapped(machine(result)), "", *table(head, rows)]
+
+
+def parts() -> list[str]:
+    """Where the time of a whole command goes."""
+    result = read("overhead")
+    families = [name for name in result if name not in ("command", "hardware")]
+    rows = [
+        [
+            name,
+            number(result[name]["seconds"]["loop"], 1),
+            *(percent(result[name]["over_loop"][part]) for part in PARTS),
+            percent(result[name]["all_but_loop_and_encoder_over_loop"]),
+        ]
+        for name in families
+    ]
+    head = ["family", "loop, s", *PARTS, "all but loop and encoder"]
+    return [*wrapped(machine(result)), "", *table(head, rows)]
+
+
+def neighbours() -> list[str]:
+    """Two trainings side by side."""
+    result = read("neighbours")
+    rows = [
+        [
+            name.removeprefix("threads_"),
+            f"{found['lone']:,.0f}",
+            f"{found['paired']:,.0f}",
+            number(found["worst_paired_over_lone"], 2),
+        ]
+        for name, found in result.items()
+        if name.startswith("threads_")
+    ]
+    head = ["threads of each", "alone, steps/s", "each of two, steps/s", "slowest of two over alone"]
+    return [*wrapped(machine(result)), "", *table(head, rows)]
+
+
+def seeds() -> list[str]:
+    """Ten seeds beside one."""
+    result = read("seeds")
+    one, every, ratio = (number(result[name], digits) for name, digits in (("one_s", 1), ("all_s", 1), ("ratio", 2)))
+    said = (
+        f"`{result['command']}` on {result['hardware']['cores']} cores: {result['seeds']} seeds of {result['family']} "
+        f"take {every} s, one takes {one} s: {ratio} times as long, encoders and all."
+    )
+    return wrapped(said)
+
+
+def page(text: str) -> str:
+    """docs/speed.md with its blocks as the committed results have them."""
+    blocks = {
+        "peers": peers(),
+        "products": products(),
+        "compiling": compiling(),
+        "parts": parts(),
+        "neighbours": neighbours(),
+        "seeds": seeds(),
+    }
+    return filled(text, blocks)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text()))
