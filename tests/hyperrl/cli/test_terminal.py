@@ -49,7 +49,7 @@ def terminal():
 
 
 def test_the_bar_shows_steps_speed_return_and_time_left(terminal, tmp_path):
-    process, until = terminal("train", "cartpole", "--run", tmp_path / "run", "--steps", "2e8")
+    process, until = terminal("train", "cartpole", "--run", tmp_path / "run", "--steps", "2e8", "--compile", "off")
     shown = until(r"\d,\d{3} of 200,\d{3},\d{3} steps .* [\d,]+ steps/s  return \d+\.\d  left \d+:\d\d:\d\d")
     assert process.poll() is None
     assert "Traceback" not in shown
@@ -76,7 +76,7 @@ def test_the_second_ctrl_c_stops_at_once_and_says_how_to_go_on(terminal, tmp_pat
 def test_ctrl_c_around_the_first_step(terminal, tmp_path):
     """Whether the loop has begun or not, it is one line and status 130."""
     folder = tmp_path / "run"
-    process, until = terminal("train", "cartpole", "--run", folder, "--steps", "2e8")
+    process, until = terminal("train", "cartpole", "--run", folder, "--steps", "2e8", "--compile", "off")
     while not (folder / "config.json").exists():
         assert process.poll() is None
         time.sleep(0.001)
