@@ -1,8 +1,8 @@
 """hyperrl: train once on a family of control tasks, get an expert for any variant.
 
 ``hyperrl.train(family)`` trains and returns a run, ``hyperrl.train_seeds(family, 10)`` ten of them;
-``hyperrl.load(folder)`` opens one, and ``run.policy(**parameters)`` is the policy of one variant. Importing this
-registers the single environments with Gymnasium and imports no PyTorch.
+``hyperrl.load(folder)`` opens one, ``run.policy(**parameters)`` is the policy of one variant, and ``hyperrl.compare``
+puts arms side by side. Importing this registers the single environments with Gymnasium and imports no PyTorch.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import hyperrl.envs  # noqa: F401  registers the single environments
 
 if TYPE_CHECKING:
     from hyperrl.api import Run as load
-    from hyperrl.api import train, train_seeds
+    from hyperrl.api import compare, train, train_seeds
 
-__all__ = ["load", "train", "train_seeds"]
+__all__ = ["compare", "load", "train", "train_seeds"]
 __version__ = version("hyperrl")
 
 

@@ -34,7 +34,7 @@ from hyperrl.storage import checkpoint
 from hyperrl.storage.device import cores, float32, keep_freed_memory, pick_device, threads
 from hyperrl.storage.files import require_printable
 from hyperrl.storage.lock import writing
-from hyperrl.storage.run import SETTINGS, Settings, StoredRun, read_settings, write_settings
+from hyperrl.storage.run import SETTINGS, Settings, StoredRun, read_settings, reference_of, run_folders, write_settings
 from hyperrl.streams import console
 from hyperrl.training import loop
 from hyperrl.training.held_out import Progressed
@@ -43,9 +43,10 @@ from hyperrl.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from hyperrl.adaptation.result import Adaptation
+    from hyperrl.evaluation.compare import Comparison
     from hyperrl.evaluation.evaluate import Evaluation
 
-__all__ = ["Interrupted", "Policy", "Run", "adapt", "train", "train_seeds"]
+__all__ = ["Interrupted", "Policy", "Run", "adapt", "compare", "train", "train_seeds"]
 
 MOST_SEEDS = 1_000
 """Each is a training of its own."""
@@ -177,6 +178,48 @@ def adapt(
     from hyperrl.adaptation import session
 
     return session.adapt(run, variants_TP, mode, episodes, unknown, seed, progress, Policy)
+
+
+@float32()
+def compare(
+    runs: Iterable[StoredRun | str | Path], split: str = "interpolation", episodes: int = 10, variants: int = 64
+) -> Comparison:
+    """Arms side by side: see ``hyperrl.evaluation.compare.compare``.
+
+    Args:
+        runs: of one family; or folders of runs, or of the runs of several seeds.
+        split: which variants.
+        episodes: greedy episodes a variant.
+        variants: how many of the split.
+
+    Raises:
+        InputError: as ``hyperrl.evaluation.compare.compare``, or a folder holds no run.
+    """
+    from hyperrl.evaluation import compare as comparing
+
+    opened: list[StoredRun] = []
+    for run in runs:
+        opened += [run] if isinstance(run, StoredRun) else open_runs([Path(run)])
+    return comparing.compare(opened, split, episodes, variants)
+
+
+def open_runs(folders: Iterable[Path], family: Family | str | None = None) -> list[Run]:
+    """The runs in folders, and in folders of several seeds; the code of a family runs once for all of them.
+
+    Args:
+        folders: of a run each, or of the runs of several seeds.
+        family: as for ``StoredRun``.
+
+    Raises:
+        InputError: as ``StoredRun``.
+    """
+    runs: list[Run] = []
+    known: dict[str, Family] = {}
+    for folder in (own for given in folders for own in run_folders(given)):
+        reference = reference_of(folder) if family is None else "given"
+        runs.append(Run(folder, known.get(reference, family)))
+        known[reference] = runs[-1].family
+    return runs
 
 
 @float32()

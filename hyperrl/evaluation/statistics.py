@@ -195,16 +195,82 @@ def interval_ends(
     for axis in axes:
         n = returns_NRTE.shape[axis]
         left_out_nN = np.stack([statistic(np.delete(returns_NRTE, i, axis), axis=(1, 2, 3)) for i in range(n)])
-        influence_nN = (n - 1) * (left_out_nN.mean(0) - left_out_nN)
-        variance_N = (influence_nN**2).sum(0) / (n * (n - 1))
+        variance_N, third_N = _jackknife(left_out_nN)
         half2_N += student_t_quantile(probability, n - 1) ** 2 * variance_N
         v_N += variance_N
-        k_N += (influence_nN**3).sum(0) / n**3
+        k_N += third_N
     estimate_N = statistic(returns_NRTE, axis=(1, 2, 3)) if axes else np.full(len(returns_NRTE), np.nan)
     z = NormalDist().inv_cdf(probability)
     skew_N = (1 + 2 * z**2) / 6 * np.divide(k_N, v_N, out=np.zeros_like(k_N), where=v_N > 0)
     half_N = np.sqrt(half2_N)
     return estimate_N - half_N + np.minimum(skew_N, 0), estimate_N + half_N + np.maximum(skew_N, 0)
+
+
+def _jackknife(left_out_nN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Variance and third moment (N,) of statistics that were computed with each of n rows left out (n, N)."""
+    n = len(left_out_nN)
+    influence_nN = (n - 1) * (left_out_nN.mean(0) - left_out_nN)
+    return (influence_nN**2).sum(0) / (n * (n - 1)), (influence_nN**3).sum(0) / n**3
+
+
+def improvement(
+    a_RTE: np.ndarray, b_RTE: np.ndarray, confidence: float = 0.95
+) -> tuple[float, tuple[float, float] | None]:
+    """Probability that a seed of arm a has a higher mean return than a seed of arm b on the same variant, and interval.
+
+    Mean over all pairs of seeds and all variants; a tie counts half (Agarwal et al., 2021, equation 2, which is the
+    Mann-Whitney statistic of each variant). The claim is about agents of any seed, on these variants, from any start.
+
+    The interval has the t intervals of ``interval_ends`` for a's seeds, b's seeds and the starts, which both share,
+    and no skewness term. If a wins everywhere, nothing varies and such an interval has no width, though a few more
+    seeds might lose. So the same is computed with one more seed in each arm that ties with every other, and the ends
+    that lie further apart count. Of 300 simulated comparisons of 2 to 10 seeds each, with effects of seeds, cells and
+    starts, it held the truth in 94 of 100 and more (tests/hyperrl/evaluation/test_statistics.py).
+
+    Args:
+        a_RTE: returns (R seeds, T variants, E starts).
+        b_RTE: those of the other arm, from the same variants and starts; the number of seeds may differ.
+        confidence: how often such intervals are to hold the truth.
+
+    Returns:
+        The probability, NaN if any return is, and the interval within [0, 1]; ``None`` where an arm has one seed only.
+
+    Raises:
+        ValueError: the tables have not the same variants and starts.
+    """
+    if a_RTE.ndim != 3 or a_RTE.shape[1:] != b_RTE.shape[1:] or 0 in (*a_RTE.shape, *b_RTE.shape):
+        raise ValueError(f"returns of shapes {a_RTE.shape} and {b_RTE.shape}: must be (seeds, variants, starts)")
+    starts = a_RTE.shape[2]
+    wins_AB = _wins(a_RTE.mean(2), b_RTE.mean(2))
+    estimate = float(wins_AB.mean())
+    if 1 in (len(a_RTE), len(b_RTE)) or np.isnan(estimate):
+        return estimate, None
+    fewer = [_wins(*(np.delete(x_RTE, i, 2).mean(2) for x_RTE in (a_RTE, b_RTE))) for i in range(starts) if starts > 1]
+    low, high = _ends_of_wins(wins_AB, fewer, confidence)
+    tied_low, tied_high = _ends_of_wins(_with_a_tie(wins_AB), list(map(_with_a_tie, fewer)), confidence)
+    return estimate, (max(0.0, min(low, tied_low)), min(1.0, max(high, tied_high)))
+
+
+def _ends_of_wins(wins_AB: np.ndarray, fewer: Sequence[np.ndarray], confidence: float) -> tuple[float, float]:
+    """Ends of the t interval of the mean of wins (A, B); ``fewer`` are those with each start left out."""
+    left_out = [[np.delete(wins_AB, i, axis).mean() for i in range(wins_AB.shape[axis])] for axis in (0, 1)]
+    left_out += [[wins.mean() for wins in fewer]] if fewer else []
+    half2 = 0.0
+    for means in left_out:
+        variance, _ = _jackknife(np.array(means))
+        half2 += student_t_quantile((1 + confidence) / 2, len(means) - 1) ** 2 * float(variance)
+    return float(wins_AB.mean()) - half2**0.5, float(wins_AB.mean()) + half2**0.5
+
+
+def _with_a_tie(wins_AB: np.ndarray) -> np.ndarray:
+    """Wins (A + 1, B + 1) with one more seed in each arm, which ties with every other."""
+    return np.pad(wins_AB, (0, 1), constant_values=0.5)
+
+
+def _wins(a_RT: np.ndarray, b_RT: np.ndarray) -> np.ndarray:
+    """Share of variants on which each seed of a beats each seed of b (A, B); a tie counts half."""
+    difference_ABT = a_RT[:, None] - b_RT
+    return ((np.sign(difference_ABT) + 1) / 2).mean(2)
 
 
 @cache

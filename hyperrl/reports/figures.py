@@ -23,7 +23,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
 from hyperrl.envs import Family
-from hyperrl.evaluation.statistics import interval_ends
+from hyperrl.evaluation.compare import Arm, Comparison
+from hyperrl.evaluation.statistics import interval_ends, iqm
 from hyperrl.storage.files import write_atomically
 
 Curve = tuple[np.ndarray, np.ndarray]
@@ -37,17 +38,32 @@ LOOKS: Mapping[str, tuple[str, str]] = {
     "combination": ("#009E73", "s"),
 }
 OTHER = ("#56B4E9", "v")
+ARM_LOOKS = (
+    ("#0072B2", "o"),
+    ("#D55E00", "^"),
+    ("#009E73", "s"),
+    ("#CC79A7", "D"),
+    ("#E69F00", "v"),
+    ("#56B4E9", "P"),
+    ("#222222", "X"),
+    ("#999933", "<"),
+    ("#882255", ">"),
+    ("#999999", "*"),
+)
+"""Of the arms of a comparison, in their order."""
 INK, SHADE, SOLVED = "#222222", "#EFEFE6", "#8A6D00"
 MINUS = "\N{MINUS SIGN}"
 MEASURED = "mean return"
 DPI = 150
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of the common style, in inches, and its axes, row by row; they share the y axis."""
+def _figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, sharey: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """A figure of the common style, in inches, and its axes, row by row."""
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
     figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
-    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    grid = figure.subplots(rows, columns, sharey=sharey, squeeze=False)
     for axes in grid.flat:
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_axisbelow(True)
@@ -249,9 +265,7 @@ def return_over_distance(family: Family, distance_T: np.ndarray, returns_T: np.n
         if len(rows):
             label = f"{where} the training box: {len(rows)} variants"
             handles.append(_dots(axes, split, distance_T[rows], returns_T[rows], label))
-    # what lies inside the box is a bin of its own; the others hold about as many variants each
-    ordered = outside[np.argsort(distance_T[outside], kind="stable")]
-    bins = [rows for rows in (inside, *np.array_split(ordered, max(1, min(6, len(ordered) // 8)))) if len(rows)]
+    bins = _bins(distance_T)
     means = np.array([[distance_T[rows].mean(), returns_T[rows].mean()] for rows in bins]).reshape(-1, 2)
     ends = [interval_ends(returns_T[None, None, rows, None], np.mean, ("variants",)) for rows in bins]
     errors = np.maximum(np.abs(np.reshape(ends, (-1, 2)) - means[:, 1:]), 0).T
@@ -264,6 +278,72 @@ def return_over_distance(family: Family, distance_T: np.ndarray, returns_T: np.n
     figure.suptitle(f"{family.name}: return over the distance from the training box", fontsize=12, color=INK)
     _legend(figure, handles + _solved(family, axes), columns=2)
     return figure
+
+
+def _bins(distance_T: np.ndarray) -> list[np.ndarray]:
+    """Indices of variants at about the same distance: those inside the box, and up to 6 groups of as many each."""
+    inside, outside = np.flatnonzero(distance_T <= 0), np.flatnonzero(distance_T > 0)
+    ordered = outside[np.argsort(distance_T[outside], kind="stable")]
+    return [rows for rows in (inside, *np.array_split(ordered, max(1, min(6, len(ordered) // 8)))) if len(rows)]
+
+
+def comparison(found: Comparison) -> Figure:
+    """Arms on one split: IQM with its interval, return over distance, learning curves over steps and over seconds.
+
+    The panel of distances is left out where every variant is inside the training box. Curves are of the validation
+    variants, thin for every seed, thick for their mean where all seeds have the same points.
+    """
+    distance_T = np.asarray(found.family.distance(found.variants_TP), dtype=float)
+    bins = _bins(distance_T)
+    count = 4 if len(bins) > 1 else 3
+    figure, panels = _figure(4.1 * count, 4.6, 1, count, sharey=False)
+    scores, steps, seconds = panels[0], panels[-2], panels[-1]
+    handles: list[Any] = []
+    for place, arm in enumerate(found.arms):
+        colour, marker = ARM_LOOKS[place % len(ARM_LOOKS)]
+        looks: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 7, "linewidth": 1.8, "zorder": 4}
+        score = iqm(arm.returns_RTE)
+        ends = np.array(arm.interval.ends if arm.interval else (score, score))
+        errors = np.abs(ends[:, None] - score)
+        handles.append(scores.errorbar([place], [score], yerr=errors, capsize=4, label=_legible(arm), **looks))
+        if len(bins) > 1:
+            means_RB = np.stack([arm.returns_RTE[:, rows].mean((1, 2)) for rows in bins], 1)
+            x_B = [distance_T[rows].mean() for rows in bins]
+            panels[1].plot(x_B, means_RB.mean(0), **looks)
+            if len(means_RB) > 1:
+                ends_2B = interval_ends(means_RB.T[:, :, None, None], np.mean, ("seeds",))
+                panels[1].fill_between(x_B, *ends_2B, color=colour, alpha=0.15, linewidth=0)
+        for axes, x_RK in (
+            (steps, [run.curves["steps"] for run in arm.runs]),
+            (seconds, [r.seconds for r in arm.runs]),
+        ):
+            _curves(axes, x_RK, [run.curves["validation"] for run in arm.runs], colour)
+    scores.set_xticks([])
+    scores.set_xlim(-0.7, len(found.arms) - 0.3)
+    _label(scores, f"{found.split}, {len(distance_T)} variants", "IQM of returns, 95 % interval")
+    if len(bins) > 1:
+        _label(panels[1], "distance from the training box (half-ranges)", "mean return, 95 % interval over seeds")
+    steps.xaxis.set_major_formatter(EngFormatter(sep=""))
+    _label(steps, "environment steps", "validation: mean return")
+    _label(seconds, "seconds of training", "")
+    for axes in (scores, *panels[1:]):
+        solved = _solved(found.family, axes)
+    figure.suptitle(f"{found.family.name}: arms side by side", fontsize=12, color=INK)
+    _legend(figure, [*handles, *solved])
+    return figure
+
+
+def _curves(axes: Axes, x_RK: Sequence[Sequence[float]], y_RK: Sequence[Sequence[float]], colour: str) -> None:
+    for x_K, y_K in zip(x_RK, y_RK, strict=True):
+        axes.plot(x_K, y_K, color=colour, linewidth=0.7, alpha=0.5, zorder=3)
+    if len({len(x_K) for x_K in x_RK}) == 1:
+        axes.plot(np.mean(x_RK, axis=0), np.mean(y_RK, axis=0), color=colour, linewidth=2, zorder=4)
+    axes.set_xlim(left=0)
+
+
+def _legible(arm: Arm) -> str:
+    seeds = len(arm.runs)
+    return f"{arm.name} ({seeds} seed{'s' * (seeds > 1)}, {arm.parameters:,} parameters)"
 
 
 def predicted_return(family: Family, points: Mapping[str, Curve], gamma: float) -> Figure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import wraps
@@ -17,6 +17,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
 from hyperrl.agents import Agent
+from hyperrl.config import Config
 from hyperrl.play.frames import play_episode
 from hyperrl.play.policy import VariantPolicy
 from hyperrl.reports.animation import gif_bytes
@@ -119,13 +120,9 @@ class RunLog:
                 self.writer.add_embedding(
                     _compact(matrix), rows, metadata_header=header, tag=tag, global_step=trainer.steps
                 )
-        settings = {
-            name: value if isinstance(value, bool | int | float | str) else str(value)
-            for name, value in asdict(trainer.config).items()
-        }
         # last, because it opens a newer event file, and a running TensorBoard reads the older one no more
         self.writer.flush()
-        self.writer.add_hparams(settings, {"hparam/validation": score}, run_name=".")
+        self.writer.add_hparams(_settings(trainer.config), {"hparam/validation": score}, run_name=".")
 
     @_raises_once
     def _gif(self, best: Agent, trainer: Trainer, variant_P: np.ndarray) -> None:
@@ -158,6 +155,23 @@ def write_adaptation(folder: Path, episodes_KT: np.ndarray, steps_KT: np.ndarray
             for name, value in (("mean", returns_T.mean()), ("worst", returns_T.min())):
                 writer.add_scalar(f"adapt/{name}_reward", value, round(steps_T.mean()))
                 writer.add_scalar(f"adapt/{name}_reward_by_episode", value, round(episodes_T.mean()))
+
+
+def write_comparison(folder: Path, config: Config, metrics: Mapping[str, float]) -> None:
+    """A row of the hparams page: a run's settings and its scores, in place of those in the folder."""
+    for old in folder.glob("events.out.tfevents.*"):
+        old.unlink()
+    with SummaryWriter(folder) as writer:
+        shown = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        writer.add_hparams(_settings(config), shown, run_name=".")
+
+
+def _settings(config: Config) -> dict[str, bool | int | float | str]:
+    """Settings as the hparams page takes them."""
+    return {
+        name: value if isinstance(value, bool | int | float | str) else str(value)
+        for name, value in asdict(config).items()
+    }
 
 
 def _compact(matrix_TD: torch.Tensor) -> torch.Tensor:

@@ -103,6 +103,23 @@ def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
+def run_folders(folder: Path) -> list[Path]:
+    """The folder itself; or, where it holds the runs of several seeds, theirs, in the order of the seeds."""
+    seeds = [path.parent for path in folder.glob(f"seed-*/{SETTINGS}") if path.parent.name[5:].isdecimal()]
+    if (folder / SETTINGS).exists() or not seeds:
+        return [folder]
+    return sorted(seeds, key=lambda path: int(path.name[5:]))
+
+
+def reference_of(folder: Path) -> str:
+    """What names the family of the run in a folder, from the working folder.
+
+    Raises:
+        InputError: there is no run, or its settings are damaged.
+    """
+    return from_here(_read(folder)["config"]["family"], folder)
+
+
 def require_settings(folder: Path) -> None:
     """See that a run's folder still holds its settings, before anything else is written there.
 
@@ -208,6 +225,7 @@ class StoredRun:
         self.agent = build_agent(self.family, self.config, torch.device("cpu"))
         try:
             self.steps, self.best, self.curves = state["steps"], state["best"], state["curves"]
+            self.seconds: list[float] = state["seconds"]
             self.agent.load_state_dict(self.best["agent"])
         except (KeyError, TypeError, AttributeError, RuntimeError):
             raise InputError(f"{path}: belongs to other settings than config.json; restore either") from None

@@ -30,6 +30,10 @@ class Progressed:
     step: int = 0
     agent: dict[str, torch.Tensor] = field(default_factory=dict)
     curves: dict[str, list[float]] = field(default_factory=lambda: {"steps": []})
+    seconds: list[float] = field(default_factory=list)
+    """Of training at each point of the curves, held-out play and files included."""
+    elapsed: float = 0.0
+    """Seconds of training up to the last checkpoint."""
 
 
 class HeldOut:

@@ -61,6 +61,7 @@ def restore(path: Path, trainer: Trainer, progressed: Progressed) -> None:
         best = state["best"]
         progressed.score, progressed.step, progressed.agent = best["score"], best["step"], best["agent"]
         progressed.curves = state["curves"]
+        progressed.seconds, progressed.elapsed = state["seconds"], state["elapsed"]
     except InputError:
         raise
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError):
@@ -81,6 +82,8 @@ def save(path: Path, trainer: Trainer, progressed: Progressed) -> None:
         "trainer": trainer.state_dict(),
         "best": best,
         "curves": progressed.curves,
+        "seconds": progressed.seconds,
+        "elapsed": progressed.elapsed,
     }
     checkpoint.save_run(path, state)
 
@@ -96,7 +99,7 @@ def run_loop(
     held_out = HeldOut(trainer.family)
     evaluated = {round((i + 1) * config.iterations / config.evaluations) for i in range(config.evaluations)}
     saved = started = time.monotonic()
-    first = trainer.steps
+    first, before = trainer.steps, progressed.elapsed
     with (
         _stop_on_interrupt() as stop,
         _progress_bar(config, first, quiet) as advance,
@@ -108,6 +111,7 @@ def run_loop(
                 held_out.keep(trainer, progressed)
             with only_shown("curves in TensorBoard"):
                 log.flush()
+            progressed.elapsed = before + time.monotonic() - started
             save(path, trainer, progressed)
 
         while trainer.iteration < config.iterations:
@@ -115,6 +119,7 @@ def run_loop(
                 metrics = trainer.iterate()
                 if trainer.iteration in evaluated:
                     metrics |= held_out.play(trainer, progressed)
+                    progressed.seconds.append(before + time.monotonic() - started)
             except Exception as fault:
                 if not (trainer.iteration and whole(trainer.agent)):
                     raise

@@ -33,6 +33,7 @@ PAIRS = ("=", "length", "length=", "=1", "length=nan", "length=inf", "length=-1"
 PAIRS = (*PAIRS, "mass=1", "split=1", "episodes=1", "mode=1", "seed=1", "render_mode=human", "length=1=1", "", *CONTROL)
 VALID = {
     "evaluate": "{run}",
+    "compare": "{run}",
     "adapt": "{run}",
     "play": "{run} --gif new.gif",
     "map": "{run}",
@@ -69,7 +70,7 @@ def lines():
     for name, parser in COMMANDS.items():
         right = VALID[name].split()
         yield name, [*right, "--nonsense"], "--nonsense"
-        yield name, [*right, "spare", "words"], "words"
+        yield name, [*right, "spare"], "spare"
         for action in parser._actions:
             if action.dest == "help":
                 continue

@@ -68,10 +68,13 @@ def nursery():
         yield train
 
 
+LEFT_OUT = ("run", "seconds", "elapsed")
+
+
 def content(run):
-    """What a run's folder holds, without what names the run."""
+    """What a run's folder holds, without what names the run and what a clock said."""
     return {
-        file: {key: value for key, value in checkpoint.load(run / file).items() if key != "run"}
+        file: {key: value for key, value in checkpoint.load(run / file).items() if key not in LEFT_OUT}
         for file in ("checkpoint.pt", "encoder.pt")
     }
 

@@ -31,6 +31,7 @@ family = PhysicsFamily(
 PUMPS = 'from hyperrl.envs import Parameter\nGAIN = Parameter("gain", "1/s", 1.0, (1, {end}), (0.5, 3))\n'
 COMMANDS = {
     "evaluate": "--variants 2 --episodes 1",
+    "compare": "--variants 2 --episodes 1",
     "map": "",
     "adapt": "--set gain=1",
     "play": "--gif a.gif",

@@ -26,7 +26,7 @@ from hyperrl.play.episodes import play
 
 CONTRACT = {"family", "agent", "seed", "split", "episodes", "mean", "worst", "iqm", "ci95", "variants"}
 OURS = {"drift", "worst_tenth", "experts", "calibration", "ci95_method", "ci95_about"}
-COMMANDS = ("families", "train", "evaluate", "adapt", "experts", "play", "map", "export", "audit")
+COMMANDS = ("families", "train", "evaluate", "compare", "adapt", "experts", "play", "map", "export", "audit")
 OUTSIDE = pytest.mark.filterwarnings("default:.* outside the training range")
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hyperrl.evaluation.statistics import (
+    improvement,
     interval,
     interval_ends,
     iqm,
@@ -319,6 +320,89 @@ def test_what_cannot_be_judged_is_refused():
     for over in ((), "seeds", ("seeds", "seeds"), ("episodes",)):
         with pytest.raises(ValueError, match="one or more of seeds, variants, starts"):
             interval(np.ones((2, 2, 2)), over=over)
+
+
+# ---- probability of improvement
+
+
+def test_improvement_by_hand():
+    """Two seeds of a against one of b. Variant 0: 3 > 2, 2 = 2; variant 1: 0 < 1, 5 > 1. So (1 + 0.5 + 0 + 1) / 4."""
+    a_RTE = np.array([[3.0, 0.0], [2.0, 5.0]])[..., None]
+    b_RTE = np.array([[2.0, 1.0]])[..., None]
+    assert improvement(a_RTE, b_RTE) == (0.625, None)
+    assert improvement(b_RTE, a_RTE) == (0.375, None)
+
+
+def test_improvement_is_a_loop_over_seeds_and_variants():
+    rng = np.random.default_rng(0)
+    a_RTE, b_RTE = rng.integers(0, 3, (4, 6, 2)), rng.integers(0, 3, (3, 6, 2))
+    wins = []
+    for a_TE, b_TE, t in itertools.product(a_RTE, b_RTE, range(6)):
+        difference = a_TE[t].mean() - b_TE[t].mean()
+        wins.append(0.5 if difference == 0 else float(difference > 0))
+    probability, (low, high) = improvement(a_RTE, b_RTE)
+    assert probability == pytest.approx(np.mean(wins))
+    other, ends = improvement(b_RTE, a_RTE)
+    assert other == pytest.approx(1 - probability)
+    assert ends == pytest.approx((1 - high, 1 - low))
+    assert 0 <= low < probability < high <= 1
+
+
+def test_the_interval_of_an_arm_that_always_wins():
+    """Of 3 x 3 seeds, one more of each ties: 16 pairs with 9 wins and 7 ties; rows (3 + .5) / 4 thrice and .5."""
+    a_RTE, b_RTE = np.ones((3, 5, 2)), np.zeros((3, 5, 2))
+    estimate = (9 + 7 / 2) / 16
+    rows = np.array([3.5, 3.5, 3.5, 2.0]) / 4
+    half = 3.182446305 * np.sqrt(2 * rows.var(ddof=1) / 4)
+    probability, ends = improvement(a_RTE, b_RTE)
+    assert probability == 1
+    assert ends == pytest.approx((estimate - half, 1.0))
+
+
+def test_starts_count_in_the_interval_of_an_improvement():
+    """Seeds are alike, so that only the starts vary: wins turn where one is left out."""
+    a_TE, b_TE = np.array([[4.0, 0.0, 0.0]]), np.array([[1.0, 1.0, 1.0]])
+    same = improvement(np.stack([b_TE] * 9), np.stack([b_TE] * 9))
+    _, (low, high) = improvement(np.stack([a_TE] * 9), np.stack([b_TE] * 9))
+    assert same == (0.5, (0.5, 0.5))
+    assert (low, high) == (0, 1)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+@pytest.mark.parametrize("shift", [0.0, 1.0, 2.0, 3.0, "by variant"])
+def test_interval_of_an_improvement_covers(seeds, shift):
+    """Effects of seeds, of seed and variant, and of starts beside the noise: at least 93 of 100, of 300."""
+    rng, variants, starts = np.random.default_rng(7), 16, 10
+    shift_T1 = np.linspace(-1, 3, variants)[:, None] if shift == "by variant" else np.full((variants, 1), shift)
+
+    def drawn(count):
+        start_TE = rng.normal(size=(variants, starts))
+        tables = [
+            rng.normal(size=(count, 1, 1))
+            + 0.5 * rng.normal(size=(count, variants, 1))
+            + start_TE
+            + rng.normal(size=(count, variants, starts))
+            for _ in range(2)
+        ]
+        return tables[0] + shift_T1, tables[1]
+
+    truth = np.mean([improvement(*drawn(50))[0] for _ in range(40)])
+    ends = np.array([improvement(*drawn(seeds))[1] for _ in range(300)])
+    assert np.mean((ends[:, 0] <= truth) & (truth <= ends[:, 1])) >= 0.93
+
+
+@pytest.mark.parametrize("shapes", [((2, 3, 4), (2, 3, 5)), ((2, 3, 4), (2, 2, 4)), ((2, 3, 4), (0, 3, 4))])
+def test_tables_of_an_improvement_share_variants_and_starts(shapes):
+    with pytest.raises(ValueError, match="must be"):
+        improvement(*map(np.zeros, shapes))
+
+
+def test_the_improvement_of_what_is_not_finite_is_not():
+    a_RTE = np.zeros((2, 3, 4))
+    a_RTE[0, 0, 0] = np.nan
+    probability, ends = improvement(a_RTE, np.zeros((2, 3, 4)))
+    assert np.isnan(probability)
+    assert ends is None
 
 
 @pytest.mark.parametrize(
