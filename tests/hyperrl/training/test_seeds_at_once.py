@@ -96,4 +96,5 @@ def test_the_folder_of_the_folders_is_no_run_and_says_what_is_in_it(cli, tiny, t
     for seed in (1, 2):
         hyperrl.train("cartpole", seed=seed, run=tmp_path / f"seed-{seed}", quiet=True, encoder=False, **tiny)
     status, _, err = cli("evaluate", tmp_path)
-    assert (status, err) == (2, f"hyperrl: {tmp_path}: holds no run; name a run in it, such as seed-1\n")
+    all_of_them = f"or see all of them with hyperrl compare {tmp_path}"
+    assert (status, err) == (2, f"hyperrl: {tmp_path}: holds no run; name a run in it, such as seed-1, {all_of_them}\n")
