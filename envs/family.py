@@ -335,6 +335,11 @@ class Family:
         """
         raise NotImplementedError
 
+    @property
+    def outside(self) -> bool:
+        """Whether steps are computed outside Python's interpreter, which may do something else meanwhile."""
+        return False
+
     def in_process(self) -> Family:
         """The same family, stepped in this process, so that playing many variants starts no other processes."""
         return self

@@ -204,6 +204,11 @@ class GymnasiumFamily(Family):
         """Names of the parameters that may change within an episode: all but distractors and each ``Argument``."""
         return tuple(name for name in super().changeable if not isinstance(self.apply[name], Argument))
 
+    @property
+    def outside(self) -> bool:
+        """Whether each copy has a process."""
+        return self.vectorization == "async"
+
     def in_process(self) -> GymnasiumFamily:
         """The same family, without a process for each copy."""
         return self if self.vectorization == "sync" else dataclasses.replace(self, vectorization="sync")

@@ -79,6 +79,11 @@ class PhysicsFamily(Family):
         """One variant with the same functions in float64, drawn by the twin."""
         return VariantEnv(self, render_mode, **parameters)
 
+    @property
+    def outside(self) -> bool:
+        """Whether a simulator of another library computes the steps."""
+        return self.simulated
+
     def variant_action_space(self, variant: Mapping[str, float]) -> gymnasium.spaces.Box | gymnasium.spaces.Discrete:
         """The twin's action space; the family's if there is no twin, or if the family is simulated."""
         return self.action_space if self.twin is None or self.simulated else self.twin(**variant).action_space

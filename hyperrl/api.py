@@ -392,7 +392,8 @@ def _trained(folder: Path, family: Family, config: Config, resumed: Settings | N
             if not quiet:
                 on = f"{config.threads} of {cores()} processors" if config.device == "cpu" else config.device
                 how = f"not compiled: {trainer.not_compiled}" if trainer.not_compiled else "compiled"
-                said = f"training {config.agent} on {family.name} with {on}, {how}"
+                ahead = ", collecting ahead" if trainer.ahead else ""
+                said = f"training {config.agent} on {family.name} with {on}, {how}{ahead}"
                 console().print(said, highlight=False, soft_wrap=True)
             open_log = partial(RunLog, folder, trainer.steps)
             with _unless_failed(folder):

@@ -127,6 +127,9 @@ class Config:
     """How often the held-out variants are played during training; the last time is at its end."""
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one."""
+    ahead: str = "auto"
+    """on, off, or auto: whether the next rollout is collected while an update computes, by the policy as it was before
+    that update; auto, where the family is simulated outside Python's interpreter."""
     compile: str = "auto"
     """on, off, or auto: whether the functions of training are compiled, which takes up to a minute and makes the rest
     of a run faster; auto, where the run is long enough to earn that back."""
@@ -151,7 +154,8 @@ class Config:
         for name in ("value_coef", "entropy_coef", "weight_norm_coef", "diversity_coef"):
             self._require(name, f"finite, 0 or more and at most {LARGEST:.0e}", 0 <= getattr(self, name) <= LARGEST)
         self._require("log_std", "finite, within [-20, 20]", -20 <= self.log_std <= 20)
-        self._require("compile", "auto, on or off", self.compile in ("auto", "on", "off"))
+        for name in ("ahead", "compile"):
+            self._require(name, "auto, on or off", getattr(self, name) in ("auto", "on", "off"))
         self._require("seed", "within [0, 2**32)", 0 <= self.seed < 2**32)
         for name in ("hidden", "generator_hidden"):
             widths = getattr(self, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,7 @@ from hyperrl.seeds import seed_of, torch_generator
 from hyperrl.storage.agent import build_agent
 from hyperrl.storage.device import pick_device
 from hyperrl.training import finite
+from hyperrl.training.ahead import Ahead, collects_ahead
 from hyperrl.training.compiling import Compiled, of_tensors, reason_against
 from hyperrl.training.sampler import Sampler, UniformSampler
 
@@ -104,7 +106,9 @@ class Trainer:
         self.generators = {
             name: torch_generator(name, config.seed, device=self.device) for name in ("actions", "minibatches")
         }
-        self.actor = AgentActor(self.agent, family, self.generators["actions"])
+        self.ahead = Ahead(self.agent) if collects_ahead(config, family) else None
+        acting = self.ahead.acting if self.ahead else self.agent
+        self.actor = AgentActor(acting, family, self.generators["actions"])
         self.actor.begin(self.env)
         self.rollout = Rollout.empty(self.agent, self.env, config.rollout)
         self.not_compiled = reason_against(config, family, self.device)
@@ -121,7 +125,9 @@ class Trainer:
         self.episode_length_TE = torch.zeros(shape, device=self.device)
 
     def close(self) -> None:
-        """Close the environments."""
+        """Close the environments, once nothing is collected any more."""
+        if self.ahead:
+            self.ahead.close()
         self.env.close()
 
     @property
@@ -135,46 +141,68 @@ class Trainer:
         Raises:
             Unusable: something of it is not finite, or too large.
         """
-        self.resample()
-        rollout = self.collect()
+        rollout = self.next_rollout()
+        variants_TP = self.env.variants_TP.clone()
         reward_STE = self.reward(rollout)
         batch, estimated = self.estimate(rollout._replace(reward_STE=reward_STE))
         discounted_STE, episodes = self.count_episodes(rollout, reward_STE)
         usable = finite.usable(rollout, discounted_STE)
-        updated = self.update(batch, rollout.context_RTC, usable)
+        with self.collecting_ahead():
+            updated = self.update(batch, rollout.context_RTC, usable)
         metrics = {"usable": usable, **episodes, **estimated, **updated}
         # one copy to the host for all of them
         shown = dict(zip(metrics, torch.stack(list(metrics.values())).tolist(), strict=True))
         if not (shown.pop("usable") and math.isfinite(shown["train/loss"])):
-            raise self._unusable(rollout, discounted_STE, shown["train/loss"])
+            raise self._unusable(rollout, discounted_STE, shown["train/loss"], variants_TP)
         self.normalise(rollout.obs_STEO, discounted_STE)
         self.iteration += 1
         return shown
 
-    def _unusable(self, rollout: Rollout, discounted_STE: Tensor, loss: float) -> finite.Unusable:
+    def _unusable(self, rollout: Rollout, discounted_STE: Tensor, loss: float, variants_TP: Tensor) -> finite.Unusable:
         """What is wrong with an iteration."""
         line = (
             f"loss={loss} after {self.steps + self.config.iteration_steps:,} steps: the training has diverged; choose "
             "a lower learning_rate, or mend the family's physics"
         )
         if finite.whole(self.agent) and not finite.usable(rollout, discounted_STE):
-            line = finite.first_unusable(rollout, discounted_STE, self.family, self.env.variants_TP, self.steps)
+            line = finite.first_unusable(rollout, discounted_STE, self.family, variants_TP, self.steps)
         return finite.Unusable(line)
 
     def begin_anew(self) -> None:
-        """Let every copy begin a new episode."""
+        """Let every copy begin a new episode; what was collected ahead is dropped."""
+        if self.ahead:
+            self.ahead.drop()
         self.obs, _ = self.env.reset()
         self.actor.begin(self.env)
         for running_TE in (self.discounted_TE, self.episode_return_TE, self.episode_length_TE):
             running_TE.zero_()
 
-    def resample(self) -> None:
+    def next_rollout(self) -> Rollout:
+        """The rollout of this iteration, which may have been collected ahead."""
+        found = self.ahead.take() if self.ahead else None
+        if found is not None:
+            return found
+        self.resample(self.iteration)
+        return self.collect()
+
+    @contextmanager
+    def collecting_ahead(self) -> Iterator[None]:
+        """Collect the next rollout meanwhile, where that is asked for and there is a next one."""
+        if self.ahead is None or self.iteration + 1 == self.config.iterations:
+            yield
+            return
+        self.resample(self.iteration + 1)
+        self.rollout = self.ahead.other(self.rollout)
+        with self.ahead.collecting(self.agent, self.collect):
+            yield
+
+    def resample(self, iteration: int) -> None:
         """Give the slots whose variants have lived for ``lifetime`` episodes' worth of steps freshly drawn ones."""
         lifetime = math.ceil(self.config.lifetime * self.family.max_episode_steps / self.config.rollout)
-        replaced_T = np.arange(self.config.variants) % lifetime == self.iteration % lifetime
-        if self.iteration == 0 or not replaced_T.any():
+        replaced_T = np.arange(self.config.variants) % lifetime == iteration % lifetime
+        if iteration == 0 or not replaced_T.any():
             return
-        self.obs = self.env.replace(self.sampler.draw(self.config.variants, self.iteration), replaced_T)
+        self.obs = self.env.replace(self.sampler.draw(self.config.variants, iteration), replaced_T)
         self._begin_anew(torch.as_tensor(replaced_T, device=self.device).unsqueeze(1).expand_as(self.discounted_TE))
 
     def _begin_anew(self, mask_TE: Tensor) -> None:
@@ -292,7 +320,7 @@ class Trainer:
         metrics["train/learning_rate"] = rate
         self.caution = cautious(self.caution, metrics["train/approx_kl"], config.target_kl)
         with torch.no_grad():
-            norm, diversity = weight_statistics(self.agent.generate(self.context()))
+            norm, diversity = weight_statistics(self.agent.generate(context_RTC[-1]))
         return metrics | {"train/weight_norm": norm, "train/weight_diversity": diversity}
 
     def normalise(self, obs_STEO: Tensor, discounted_STE: Tensor) -> None:
@@ -313,6 +341,7 @@ class Trainer:
             "env": self.env.state_dict(),
             "sampler": self.sampler.state_dict(),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+            "ahead": self.ahead.state_dict() if self.ahead else None,
             "caution": self.caution,
             "state_TEH": self.actor.state_TEH,
             "discounted_TE": self.discounted_TE,
@@ -333,6 +362,8 @@ class Trainer:
         for name in ("caution", "discounted_TE", "episode_return_TE", "episode_length_TE"):
             getattr(self, name).copy_(state[name])
         self._begin_anew(anew_N.view_as(self.discounted_TE))
+        if self.ahead and not anew_N.any():
+            self.ahead.load_state_dict(state["ahead"], self.rollout)
 
 
 def cautious(caution: Tensor, kl: Tensor, target_kl: float, largest: float = 1.0) -> Tensor:

@@ -121,7 +121,7 @@ def test_states_restart_where_episodes_end_and_where_variants_are_replaced():
 def test_what_is_played_and_estimated_is_read_in_its_state():
     trainer = trainer_of(gamma=0.9, gae_lambda=0.8)
     trainer.iterate()
-    trainer.resample()
+    trainer.resample(trainer.iteration)
     rollout, agent = trainer.collect(), trainer.agent
     batch, _ = trainer.estimate(rollout)
     weights_TD = agent.generate(trainer.context())

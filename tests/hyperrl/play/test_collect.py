@@ -17,7 +17,7 @@ def rollouts(trainer):
     """Three rollouts, and where the environment, the actor and their generators stand after them."""
     played = []
     for _ in range(3):
-        trainer.resample()
+        trainer.resample(trainer.iteration)
         played.append(Rollout(*(x.clone() for x in trainer.collect())))
         trainer.iteration += 1
     return played, (trainer.obs, trainer.actor.state_TEH, *trainer.env.state_dict().values())

@@ -56,13 +56,14 @@ FAMILIES = {
 }
 
 
+@pytest.mark.parametrize("ahead", ["off", "on"])
 @pytest.mark.parametrize(
     ("name", "agent"), [*((name, "hyper") for name in FAMILIES), ("cartpole", "concat"), ("gymnasium", "concat")]
 )
-def test_trainer_goes_on_from_its_state_bit_for_bit(name, agent, tmp_path):
+def test_trainer_goes_on_from_its_state_bit_for_bit(name, agent, ahead, tmp_path):
     """Held-out play included."""
     family = FAMILIES[name]
-    config = Config(**SETTINGS | {"family": family.name, "agent": agent})
+    config = Config(**SETTINGS | {"family": family.name, "agent": agent, "ahead": ahead})
     straight, progressed = Trainer(family, config), Progressed()
     for _ in range(3):
         straight.iterate()

@@ -116,7 +116,7 @@ def test_variants_are_resampled_in_turn(make_trainer):
             tensor.fill_(5.0)
         trainer.env.moment.elapsed_TE.fill_(9)
         trainer.env.moment.state_TEX.fill_(1.0)
-        trainer.resample()
+        trainer.resample(trainer.iteration)
         now = trainer.env.variants_TP.clone()
         changed_T = (now != seen[-1]).any(1)
         expected_T = torch.arange(8) % 3 == iteration % 3 if iteration else torch.zeros(8, dtype=torch.bool)
@@ -162,7 +162,7 @@ def test_the_context_is_that_of_the_variants_now(make_trainer):
     trainer = make_trainer(lifetime=16 / 500)
     before = trainer.context()
     trainer.iteration = 1
-    trainer.resample()
+    trainer.resample(trainer.iteration)
     assert (trainer.context() != before).all()
     rows = trainer.family.untable(trainer.env.variants_TP.numpy().astype(np.float64))
     expected = [
