@@ -42,7 +42,7 @@ class Ahead:
             Exception: what went wrong while it was collected.
         """
         found, self._next = self._next, None
-        return found and found.result()
+        return None if found is None else found.result()
 
     def other(self, rollout: Rollout) -> Rollout:
         """Buffers besides those of a rollout, which are still read; the two take turns."""
