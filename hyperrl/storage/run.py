@@ -135,8 +135,9 @@ def _read(folder: Path) -> dict[str, Any]:
     path = folder / SETTINGS
     if not path.is_file():
         within = sorted(found.parent.name for found in folder.glob(f"*/{SETTINGS}"))
-        several = f"name a run in it, such as {within[0]}, or see all of them with hyperrl compare {folder}"
-        remedy = several if within else "name a folder that hyperrl train wrote"
+        remedy = f"name a run in it, such as {within[0]}" if within else "name a folder that hyperrl train wrote"
+        if run_folders(folder) != [folder]:
+            remedy += f", or see all of them with hyperrl compare {folder}"
         raise InputError(f"{folder}: holds no run; {remedy}")
     content = read_json(path)
     damaged = InputError(f"{path}: damaged or edited; restore it, or train again into another folder")
