@@ -15,6 +15,11 @@ from torch import Tensor
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-5
 
 
+def norm_of(gradient: list[Tensor]) -> Tensor:
+    """The norm of all tensors of a gradient together."""
+    return torch.stack(torch._foreach_norm(gradient)).norm()
+
+
 class Adam:
     """Adam (Kingma and Ba, 2015, algorithm 1), with decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2).
 
@@ -39,8 +44,8 @@ class Adam:
 
     def gradient(self, loss: Tensor) -> tuple[list[Tensor], Tensor]:
         """The gradient of a scalar, 0 where it does not depend on a parameter, and its norm."""
-        found = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
-        return list(found), torch.stack(torch._foreach_norm(found)).norm()
+        found = list(torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True))
+        return found, norm_of(found)
 
     @torch.no_grad()
     def step(

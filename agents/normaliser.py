@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -49,16 +51,29 @@ class Normaliser(nn.Module):
         return (self.return_var + SMALLEST).sqrt()
 
     @torch.no_grad()
-    def update(self, obs_STEO: Tensor, returns_STE: Tensor) -> None:
-        """Merge observations (S, T, E, O) and running discounted returns (S, T, E)."""
+    def update(
+        self,
+        obs_STEO: Tensor,
+        returns_STE: Tensor,
+        mean: Callable[[Tensor], Tensor] = lambda x: x,
+        parts: int = 1,
+    ) -> None:
+        """Merge observations (S, T, E, O) and running discounted returns (S, T, E).
+
+        Where they are one of several parts of the same size, ``mean`` gives the mean of a tensor over the parts.
+        """
         obs_NO = obs_STEO.flatten(0, -2)
-        total = self.count + len(obs_NO)
-        share = len(obs_NO) / total
-        delta = obs_NO.mean(0) - self.mean
-        var = obs_NO.var(0, unbiased=False)
+        size = len(obs_NO) * parts
+        total = self.count + size
+        share = size / total
+        own = obs_NO.mean(0), returns_STE.mean()
+        mean_O, mean_return = mean(own[0]), mean(own[1])
+        delta = mean_O - self.mean
+        var = mean(obs_NO.var(0, unbiased=False) + (own[0] - mean_O).square())
         self.var.copy_(torch.lerp(self.var, var, share) + delta.square() * share * (1 - share))
         self.mean.add_(delta * share)
         # returns that are all the same have no variance to be measured in
-        return_var = returns_STE.var(unbiased=False) + 1e-8 * returns_STE.square().mean()
+        return_var = mean(returns_STE.var(unbiased=False) + (own[1] - mean_return).square())
+        return_var = return_var + 1e-8 * mean(returns_STE.square().mean())
         self.return_var.copy_(torch.lerp(self.return_var, return_var, share))
         self.count.copy_(total)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -38,7 +39,8 @@ from hyperrl.storage.run import SETTINGS, Settings, StoredRun, read_settings, re
 from hyperrl.streams import console
 from hyperrl.training import loop
 from hyperrl.training.held_out import Progressed
-from hyperrl.training.loop import Interrupted
+from hyperrl.training.loop import Interrupted, NoLog
+from hyperrl.training.ranks import Ranks, joined
 from hyperrl.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -265,13 +267,14 @@ def train(
     chosen = {name: value for name, value in named.items() if value is not None} | settings
     known, config = _configured(family, chosen)
     folder = _folder(run, f"{known.name}-{config.agent}-{config.seed}")
-    config = replace(config, device=pick_device(config.device).type, family=portable(config.family, folder))
+    picked = pick_device(config.device)
+    config = replace(config, device=picked.type, family=portable(config.family, folder))
     resumed = _settings_of_run(folder, config, known, chosen, resume)
     config = resumed.config if resumed else config
     known.check()
     keep_freed_memory()
-    with threads(config.threads):
-        return _trained(folder, known, config, resumed, quiet, encoder)
+    with threads(config.threads), joined(picked) as ranks:
+        return _trained(folder, known, config, resumed, quiet or not ranks.first, encoder, ranks)
 
 
 @float32()
@@ -307,6 +310,8 @@ def train_seeds(
     """
     if not 1 <= seeds <= MOST_SEEDS:
         raise InputError(f"seeds={seeds}: must be 1 or more, at most {MOST_SEEDS:,}; choose another number")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(f"seeds={seeds}: each is trained by one process; leave torchrun out, or --seeds")
     if "seed" in settings:
         raise InputError(f"seed={settings['seed']}: the seeds are 0 to {seeds - 1}; leave it out, or train one seed")
     chosen = {name: value for name, value in settings.items() if value is not None}
@@ -376,33 +381,50 @@ def _folder(run: str | Path | None, default: str) -> Path:
     return Path(run)
 
 
-def _trained(folder: Path, family: Family, config: Config, resumed: Settings | None, quiet: bool, encoder: bool) -> Run:
+def _trained(
+    folder: Path, family: Family, config: Config, resumed: Settings | None, quiet: bool, encoder: bool, ranks: Ranks
+) -> Run:
     """The run in the folder, trained to its end."""
-    from hyperrl.reports.tensorboard import RunLog
-
-    trainer, progressed = Trainer(family, config), Progressed()
-    with closing(trainer), writing(folder, "wait until it has ended, or choose another folder with --run"):
-        if not resumed:
+    trainer, progressed = Trainer(family, config, ranks=ranks), Progressed()
+    remedy = "wait until it has ended, or choose another folder with --run"
+    ranks.wait()  # until all have seen whether the folder holds a run
+    with closing(trainer), writing(folder, remedy) if ranks.first else nullcontext():
+        if ranks.first and not resumed:
             _require_no_run(folder)  # another writer may have come first
-        progressed.run = resumed.identity if resumed else write_settings(folder, config, family)
+            write_settings(folder, config, family)
+        ranks.wait()  # until the settings are there
+        progressed.run = (resumed or read_settings(folder, family)).identity
         if checkpoint.has_run(folder):
             loop.restore(folder / checkpoint.FILE, trainer, progressed)
         encoder = encoder and bool(family.inferable)
         if trainer.iteration < config.iterations:
             if not quiet:
-                on = f"{config.threads} of {cores()} processors" if config.device == "cpu" else config.device
-                how = f"not compiled: {trainer.not_compiled}" if trainer.not_compiled else "compiled"
-                ahead = ", collecting ahead" if trainer.ahead else ""
-                said = f"training {config.agent} on {family.name} with {on}, {how}{ahead}"
-                console().print(said, highlight=False, soft_wrap=True)
-            open_log = partial(RunLog, folder, trainer.steps)
-            with _unless_failed(folder):
+                console().print(_first_line(trainer), highlight=False, soft_wrap=True)
+            open_log = partial(_log, folder, trainer) if ranks.first else NoLog
+            with _unless_failed(folder) if ranks.first else nullcontext():
                 loop.run_loop(trainer, progressed, folder, open_log, quiet, encoder)
+        ranks.wait()  # until the last checkpoint is there
         trainer.close()  # no simulators beside those of the encoder
         finished = Run(folder, family)
-        if encoder and not inference.has_encoder(finished):
+        if ranks.first and encoder and not inference.has_encoder(finished):
             _train_encoder(finished, quiet)
     return finished
+
+
+def _log(folder: Path, trainer: Trainer) -> loop.Log:
+    from hyperrl.reports.tensorboard import RunLog
+
+    return RunLog(folder, trainer.steps)
+
+
+def _first_line(trainer: Trainer) -> str:
+    """What a training says of itself before it begins."""
+    config, ranks = trainer.config, trainer.ranks
+    on = f"{config.threads} of {cores()} processors" if config.device == "cpu" else config.device
+    how = f"not compiled: {trainer.not_compiled}" if trainer.not_compiled else "compiled"
+    parts = [f"{ranks.count} processes of {config.variants // ranks.count} variants"] if ranks.count > 1 else []
+    parts += [how, *(["collecting ahead"] if trainer.ahead else [])]
+    return f"training {config.agent} on {trainer.family.name} with {on}, {', '.join(parts)}"
 
 
 def _holds_run(folder: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import os
 import shlex
 from dataclasses import fields
 from typing import Any
@@ -83,6 +84,8 @@ def _train(args: argparse.Namespace) -> None:
             words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else [value])]
         again = shlex.join([*words, "--resume"])
         raise KeyboardInterrupt(f"{str(stop) or 'stopped'}; go on with: {again}") from None
+    if os.environ.get("RANK", "0") != "0":
+        return  # the first process of a training says it
     for run in runs:
         score, step = run.best["score"], run.best["step"]
         print(f"validation {score:.1f} after {step:,} of {run.steps:,} steps; kept in {run.folder}")

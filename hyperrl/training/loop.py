@@ -49,6 +49,25 @@ class Log(AbstractContextManager["Log"], Protocol):
         """Put on disk what was logged."""
 
 
+class NoLog(Log):
+    """Shows nothing."""
+
+    def scalars(self, metrics: dict[str, float], step: int) -> None:
+        """Nothing."""
+
+    def weights(self, trainer: Trainer, variants_TP: np.ndarray) -> None:
+        """Nothing."""
+
+    def finish(self, best: Agent, trainer: Trainer, variants_TP: np.ndarray, score: float) -> None:
+        """Nothing."""
+
+    def flush(self) -> None:
+        """Nothing."""
+
+    def __exit__(self, *_: Any) -> None:
+        """Nothing."""
+
+
 def restore(path: Path, trainer: Trainer, progressed: Progressed) -> None:
     """Go on from a checkpoint.
 
@@ -69,23 +88,26 @@ def restore(path: Path, trainer: Trainer, progressed: Progressed) -> None:
 
 
 def save(path: Path, trainer: Trainer, progressed: Progressed) -> None:
-    """Write a checkpoint.
+    """Write a checkpoint: every process of the training takes part, the first one writes.
 
     Raises:
         InputError: as ``checkpoint.save``, or the run's folder is there no longer.
     """
+    state = trainer.state_dict()
+    if not trainer.ranks.first:
+        return
     require_settings(path.parent)
     best = {"score": progressed.score, "step": progressed.step, "agent": progressed.agent}
-    state = {
+    content = {
         "run": progressed.run,
         "steps": trainer.steps,
-        "trainer": trainer.state_dict(),
+        "trainer": state,
         "best": best,
         "curves": progressed.curves,
         "seconds": progressed.seconds,
         "elapsed": progressed.elapsed,
     }
-    checkpoint.save_run(path, state)
+    checkpoint.save_run(path, content)
 
 
 def run_loop(
@@ -99,7 +121,7 @@ def run_loop(
     held_out = HeldOut(trainer.family)
     evaluated = {round((i + 1) * config.iterations / config.evaluations) for i in range(config.evaluations)}
     saved = started = time.monotonic()
-    first, before = trainer.steps, progressed.elapsed
+    first, before, ranks = trainer.steps, progressed.elapsed, trainer.ranks
     with (
         _stop_on_interrupt() as stop,
         _progress_bar(config, first, quiet) as advance,
@@ -107,7 +129,7 @@ def run_loop(
     ):
 
         def keep() -> None:
-            if np.isneginf(progressed.score):  # nothing to choose by, up to now
+            if ranks.first and np.isneginf(progressed.score):  # nothing to choose by, up to now
                 held_out.keep(trainer, progressed)
             with only_shown("curves in TensorBoard"):
                 log.flush()
@@ -117,12 +139,12 @@ def run_loop(
         while trainer.iteration < config.iterations:
             try:
                 metrics = trainer.iterate()
-                if trainer.iteration in evaluated:
+                if ranks.first and trainer.iteration in evaluated:
                     metrics |= held_out.play(trainer, progressed)
                     progressed.seconds.append(before + time.monotonic() - started)
             except Exception as fault:
-                if not (trainer.iteration and whole(trainer.agent)):
-                    raise
+                if ranks.count > 1 or not (trainer.iteration and whole(trainer.agent)):
+                    raise  # of several processes, others may be somewhere else
                 with suppress(Exception):  # what failed may fail again: then the last checkpoint counts
                     trainer.begin_anew()
                     keep()
@@ -130,22 +152,23 @@ def run_loop(
                     fault = InputError(said) if isinstance(fault, InputError) else fault
                 raise fault from None
             metrics["time/fps"] = (trainer.steps - first) / (time.monotonic() - started)
-            if trainer.iteration in evaluated:
+            if ranks.first and trainer.iteration in evaluated:
                 with only_shown("weights in TensorBoard"):
                     log.weights(trainer, held_out.variants[VALIDATION])
             with only_shown("curves in TensorBoard"):
                 log.scalars(metrics, trainer.steps)
             advance(trainer.steps, metrics)
             last = trainer.iteration == config.iterations
-            if last or stop() or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            stopping, due = ranks.agreed(stop(), time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS)
+            if last or stopping or due:
                 keep()
                 saved = time.monotonic()
-                if last:
+                if last and ranks.first:
                     best = build_agent(trainer.family, config, trainer.device)
                     best.load_state_dict(progressed.agent)
                     with only_shown("the best agent in TensorBoard"):
                         log.finish(best, trainer, held_out.variants[VALIDATION], progressed.score)
-            if stop() and (more or not last):
+            if stopping and (more or not last):
                 raise Interrupted(
                     f"stopped after {trainer.steps:,} of {config.iterations * config.iteration_steps:,} steps"
                 )

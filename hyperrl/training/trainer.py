@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hyperrl.agents import Agent
-from hyperrl.agents.adam import Adam
+from hyperrl.agents.adam import Adam, norm_of
 from hyperrl.agents.hypernetwork import weight_statistics
 from hyperrl.agents.losses.advantages import gae
 from hyperrl.agents.losses.objective import Batch, Objective, Terms
@@ -30,6 +31,7 @@ from hyperrl.storage.device import pick_device
 from hyperrl.training import finite
 from hyperrl.training.ahead import Ahead, collects_ahead
 from hyperrl.training.compiling import Compiled, of_tensors, reason_against
+from hyperrl.training.ranks import ALONE, Ranks
 from hyperrl.training.sampler import Sampler, UniformSampler
 
 KL_LIMIT = 4
@@ -70,6 +72,7 @@ class Trainer:
         sampler: Sampler | None = None,
         reward: Reward = environment_reward,
         objective: Objective | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Set up the first iteration.
 
@@ -79,16 +82,20 @@ class Trainer:
             sampler: which variants; uniform over the training region by default.
             reward: what is learned from; the environment's own by default.
             objective: what is minimised; PPO with the settings' coefficients by default.
+            ranks: the processes that share the variants; this one alone by default.
 
         Raises:
-            InputError: the arm or the device is unknown, or minibatches and rollout do not fit a family that drifts.
+            InputError: the arm or the device is unknown, minibatches and rollout do not fit a family that drifts, or
+                the variants cannot be shared evenly.
         """
         if family.drift and config.rollout % config.minibatches:
             raise InputError(
                 f"minibatches={config.minibatches}: must be a divisor of rollout = {config.rollout}, since the "
                 f"parameters of family {family.name!r} drift; choose another value"
             )
-        self.family, self.config = family, config
+        self.family, self.config, self.ranks = family, config, ranks
+        self.own = ranks.share(config.variants)
+        """Which of the variants this process plays."""
         self.device = pick_device(config.device)
         self.sampler = sampler or UniformSampler(family, config.seed)
         self.reward = reward
@@ -100,11 +107,13 @@ class Trainer:
             diversity_coef=config.diversity_coef,
         )
         self.agent = build_agent(family, config, self.device)
-        variants_TP = self.sampler.draw(config.variants, 0)
-        self.env = family.vector(variants_TP, config.copies, self.device, seed=seed_of("starts", config.seed))
+        variants_TP = self.sampler.draw(config.variants, 0)[self.own]
+        start_seed = seed_of("starts", config.seed, *ranks.numbers)
+        self.env = family.vector(variants_TP, config.copies, self.device, seed=start_seed)
         self.obs, _ = self.env.reset()
         self.generators = {
-            name: torch_generator(name, config.seed, device=self.device) for name in ("actions", "minibatches")
+            "actions": torch_generator("actions", config.seed, *ranks.numbers, device=self.device),
+            "minibatches": torch_generator("minibatches", config.seed, device=self.device),
         }
         self.ahead = Ahead(self.agent) if collects_ahead(config, family) else None
         acting = self.ahead.acting if self.ahead else self.agent
@@ -119,7 +128,7 @@ class Trainer:
         self.optimiser = Adam(list(self.agent.parameters()), config.max_grad_norm)
         self.iteration = 0
         self.caution = torch.ones((), device=self.device)
-        shape = (config.variants, config.copies)
+        shape = (self.env.num_variants, config.copies)
         self.discounted_TE = torch.zeros(shape, device=self.device)
         self.episode_return_TE = torch.zeros(shape, device=self.device)
         self.episode_length_TE = torch.zeros(shape, device=self.device)
@@ -146,12 +155,12 @@ class Trainer:
         reward_STE = self.reward(rollout)
         batch, estimated = self.estimate(rollout._replace(reward_STE=reward_STE))
         discounted_STE, episodes = self.count_episodes(rollout, reward_STE)
-        usable = finite.usable(rollout, discounted_STE)
+        usable = self.ranks.mean(finite.usable(rollout, discounted_STE).float()) == 1
         with self.collecting_ahead():
             updated = self.update(batch, rollout.context_RTC, usable)
         metrics = {"usable": usable, **episodes, **estimated, **updated}
         # one copy to the host for all of them
-        shown = dict(zip(metrics, torch.stack(list(metrics.values())).tolist(), strict=True))
+        shown = dict(zip(metrics, self.ranks.mean(torch.stack(list(metrics.values()))).tolist(), strict=True))
         if not (shown.pop("usable") and math.isfinite(shown["train/loss"])):
             raise self._unusable(rollout, discounted_STE, shown["train/loss"], variants_TP)
         self.normalise(rollout.obs_STEO, discounted_STE)
@@ -199,10 +208,10 @@ class Trainer:
     def resample(self, iteration: int) -> None:
         """Give the slots whose variants have lived for ``lifetime`` episodes' worth of steps freshly drawn ones."""
         lifetime = math.ceil(self.config.lifetime * self.family.max_episode_steps / self.config.rollout)
-        replaced_T = np.arange(self.config.variants) % lifetime == iteration % lifetime
+        replaced_T = (np.arange(self.config.variants) % lifetime == iteration % lifetime)[self.own]
         if iteration == 0 or not replaced_T.any():
             return
-        self.obs = self.env.replace(self.sampler.draw(self.config.variants, iteration), replaced_T)
+        self.obs = self.env.replace(self.sampler.draw(self.config.variants, iteration)[self.own], replaced_T)
         self._begin_anew(torch.as_tensor(replaced_T, device=self.device).unsqueeze(1).expand_as(self.discounted_TE))
 
     def _begin_anew(self, mask_TE: Tensor) -> None:
@@ -240,11 +249,12 @@ class Trainer:
         advantage_STE = estimated(config.gae_lambda)
         return_STE = estimated(VALUE_LAMBDA) + value_STE
         advantage_TN, return_TN = advantage_STE.transpose(0, 1).flatten(1), return_STE.transpose(0, 1).flatten(1)
-        self.sampler.tell(self.env.variants_TP, advantage_TN.abs().mean(1))
+        gathered = self.ranks.gathered
+        self.sampler.tell(gathered(self.env.variants_TP), gathered(advantage_TN.abs().mean(1)))
         mean_T1, var_T1 = advantage_TN.mean(1, keepdim=True), advantage_TN.var(1, keepdim=True)
+        square, mean_var = self.ranks.means([return_STE.square().mean(), var_T1.mean()])
         # a variant whose advantages are almost constant is not scaled up
-        least = ROUNDING**2 * return_STE.square().mean() + SMALLEST
-        scale_T1 = (var_T1 + FAMILY_SHARE * var_T1.mean() + least).sqrt()
+        scale_T1 = (var_T1 + FAMILY_SHARE * mean_var + (ROUNDING**2 * square + SMALLEST)).sqrt()
         # the family's variance keeps a variant whose returns hardly vary from drowning the others
         family_var = self.agent.normaliser.return_var
         batch = Batch(
@@ -272,10 +282,11 @@ class Trainer:
             ended_lengths.append(self.episode_length_TE * done_TE)
             for running_TE in (self.discounted_TE, self.episode_return_TE, self.episode_length_TE):
                 running_TE.mul_(~done_TE)
-        ended = rollout.done_STE.sum()
+        sums = [torch.stack(ended_returns).sum(), torch.stack(ended_lengths).sum(), rollout.done_STE.sum().float()]
+        returns, lengths, ended = self.ranks.means(sums)
         return torch.stack(discounted), {
-            "rollout/ep_rew_mean": torch.stack(ended_returns).sum() / ended,
-            "rollout/ep_len_mean": torch.stack(ended_lengths).sum() / ended,
+            "rollout/ep_rew_mean": returns / ended,
+            "rollout/ep_len_mean": lengths / ended,
         }
 
     def minibatches(self, batch: Batch, context_RTC: Tensor) -> Iterator[tuple[Batch, Tensor]]:
@@ -290,9 +301,9 @@ class Trainer:
             for minibatch in batch.take(order).chunk(self.config.minibatches):
                 yield minibatch, context_RTC[0]
             return
-        variants_T = torch.arange(self.config.variants, device=self.device)
+        variants_T = torch.arange(self.env.num_variants, device=self.device)
         for rows in order.chunk(self.config.minibatches):
-            steps_RT = rows.unsqueeze(1) * self.config.variants
+            steps_RT = rows.unsqueeze(1) * self.env.num_variants
             yield batch.contexts((steps_RT + variants_T).flatten()), context_RTC[rows].flatten(0, 1)
 
     def update(self, batch: Batch, context_RTC: Tensor, usable: Tensor | None = None) -> dict[str, Tensor]:
@@ -310,6 +321,9 @@ class Trainer:
                 terms = self.terms(self.agent, self.objective, minibatch, context_TC)
                 gradient, gradient_norm = self.optimiser.gradient(terms.loss)
                 approx_kl = terms.approx_kl_T.mean()
+                if self.ranks.count > 1:
+                    *gradient, approx_kl = self.ranks.means([*gradient, approx_kl])
+                    gradient_norm = norm_of(gradient)
                 active = active * (approx_kl <= KL_LIMIT * config.target_kl) * gradient_norm.isfinite()
                 self.optimiser.step(gradient, gradient_norm, rate, active)
                 steps = {"loss": terms.loss, "approx_kl": approx_kl, "grad_norm": gradient_norm, "active": active}
@@ -327,22 +341,28 @@ class Trainer:
         """Take in a rollout's observations and discounted sums; all but the first values stay what they were."""
         normaliser = self.agent.normaliser
         before, first = normaliser.value_scale, normaliser.count == 0
-        normaliser.update(obs_STEO, discounted_STE)
+        normaliser.update(obs_STEO, discounted_STE, self.ranks.mean, self.ranks.count)
         factor = before / normaliser.value_scale
         # before the first rollout the unit of returns is a guess, and so are values beyond the returns' own unit
         self.agent.scale_values(torch.where(first, factor.clamp(max=1), factor))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next iteration depends on."""
+        """Everything that the next iteration depends on; of several processes, whole on the first one."""
         return {
             "iteration": self.iteration,
             "agent": self.agent.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "env": self.env.state_dict(),
             "sampler": self.sampler.state_dict(),
+            "caution": self.caution,
+            "ranks": self.ranks.collected(self._own_state()),
+        }
+
+    def _own_state(self) -> dict[str, Any]:
+        """What each process has of its own."""
+        return {
+            "env": self.env.state_dict(),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
             "ahead": self.ahead.state_dict() if self.ahead else None,
-            "caution": self.caution,
             "state_TEH": self.actor.state_TEH,
             "discounted_TE": self.discounted_TE,
             "episode_return_TE": self.episode_return_TE,
@@ -350,16 +370,29 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state_dict``'s answer: bit for bit, but for episodes that the environment does not repeat."""
+        """Go on from ``state_dict``'s answer: bit for bit, but for episodes that the environment does not repeat.
+
+        Where another number of processes saved it, new variants are drawn and new episodes begin, with a warning.
+        """
         self.iteration = state["iteration"]
         self.agent.load_state_dict(state["agent"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.obs, anew_N = self.env.load_state_dict(state["env"])
         self.sampler.load_state_dict(state["sampler"])
+        self.caution.copy_(state["caution"])
+        if len(state["ranks"]) == self.ranks.count:
+            self._load_own_state(state["ranks"][self.ranks.rank])
+            return
+        before, now = (f"{count} process{'es' * (count > 1)}" for count in (len(state["ranks"]), self.ranks.count))
+        warnings.warn(f"saved by {before}, goes on with {now}: new episodes begin", stacklevel=2)
+        self.env.put(self.sampler.draw(self.config.variants, self.iteration)[self.own])
+        self.begin_anew()
+
+    def _load_own_state(self, state: dict[str, Any]) -> None:
+        self.obs, anew_N = self.env.load_state_dict(state["env"])
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name].cpu())
         self.actor.state_TEH = state["state_TEH"].to(self.device)
-        for name in ("caution", "discounted_TE", "episode_return_TE", "episode_length_TE"):
+        for name in ("discounted_TE", "episode_return_TE", "episode_length_TE"):
             getattr(self, name).copy_(state[name])
         self._begin_anew(anew_N.view_as(self.discounted_TE))
         if self.ahead and not anew_N.any():

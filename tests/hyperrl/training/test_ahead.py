@@ -106,9 +106,9 @@ def test_it_is_collected_in_a_thread_beside_the_update(make_trainer, monkeypatch
 def test_the_last_iteration_collects_nothing_more(make_trainer):
     trainer = make_trainer(ahead="on", steps=4 * 2 * 16 * 2)
     trainer.iterate()
-    assert trainer.state_dict()["ahead"] is not None
+    assert trainer.state_dict()["ranks"][0]["ahead"] is not None
     trainer.iterate()
-    assert trainer.state_dict()["ahead"] is None
+    assert trainer.state_dict()["ranks"][0]["ahead"] is None
     trainer.close()
 
 
@@ -122,7 +122,7 @@ def test_an_error_ahead_is_that_of_the_next_iteration(make_trainer, monkeypatch)
     monkeypatch.setattr(trainer.env, "step", failing)
     monkeypatch.setattr(trainer, "steps_at_once", failing)
     trainer.iterate()  # of the rollout that was collected before
-    assert trainer.state_dict()["ahead"] is None
+    assert trainer.state_dict()["ranks"][0]["ahead"] is None
     with pytest.raises(InputError, match="it broke"):
         trainer.iterate()
     monkeypatch.undo()
