@@ -16,6 +16,7 @@ from hyperrl.agents.arms.film import FilmAgent
 from hyperrl.agents.arms.hyper import HyperAgent
 from hyperrl.agents.arms.hyper_chunked import HyperChunkedAgent
 from hyperrl.agents.arms.hyper_lowrank import HyperLowRankAgent
+from hyperrl.agents.arms.recurrent import RecurrentAgent
 from hyperrl.agents.spec import AgentSpec
 
 __all__ = ["ARMS", "Agent", "AgentSpec"]
@@ -30,4 +31,5 @@ ARMS: dict[str, type[Agent]] = {
     "adapter": AdapterAgent,
     "hyper_lowrank": HyperLowRankAgent,
     "hyper_chunked": HyperChunkedAgent,
+    "recurrent": RecurrentAgent,
 }

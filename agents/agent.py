@@ -33,6 +33,19 @@ class Agent(nn.Module):
         """Distribution over actions (T, N) or (T, N, A), values (T, N) in units of return, and the next state."""
         raise NotImplementedError
 
+    def sequence(self, weights_TD: Tensor, obs_TSNO: Tensor, state_TSNH: Tensor) -> tuple[Distribution, Tensor]:
+        """What ``forward`` answers to S steps that N copies have played, in their order: (T, S * N).
+
+        An arm with a state computes it anew from the first one, so that gradients go through time.
+
+        Args:
+            weights_TD: generated weights.
+            obs_TSNO: observations.
+            state_TSNH: the states in which each was read when it was played.
+        """
+        distribution, value_TN, _ = self(weights_TD, obs_TSNO.flatten(1, 2), state_TSNH.flatten(1, 2))
+        return distribution, value_TN
+
     def decide(self, weights_TD: Tensor, obs_TNO: Tensor, state_TNH: Tensor) -> tuple[Distribution, Tensor]:
         """What ``forward`` answers, without the values: acting needs none."""
         distribution, _, state_TNH = self(weights_TD, obs_TNO, state_TNH)

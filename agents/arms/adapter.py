@@ -17,8 +17,9 @@ class AdapterAgent(Agent):
 
     With x the features after the hidden layers, the last layer reads x + act(U act(V x + a) + b). U, V, a and b form
     the adapter, whose weights a chunked hypernetwork generates from the context; D counts those of both networks. The
-    bottleneck V has an eighth of the features, 32 of 256 in the paper. At first U and b are 0 for every context (in the
-    authors' code they are random). Because of the skip connection a variant is no ordinary network.
+    bottleneck V has an eighth of the features, 32 of 256 in the paper. In two things the authors' code differs: there U
+    and b are random at first, here they are 0 for every context; and here the last hidden layer ends with an activation
+    before the adapter. Because of the skip connection a variant is no ordinary network.
     """
 
     def __init__(self, spec: AgentSpec) -> None:

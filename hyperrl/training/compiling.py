@@ -11,6 +11,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import torch
 
+from hyperrl.agents import Agent
 from hyperrl.config import Config
 from hyperrl.envs import Family
 from hyperrl.envs.errors import one_line
@@ -24,10 +25,12 @@ Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 
 
-def reason_against(config: Config, family: Family, device: torch.device) -> str:
+def reason_against(config: Config, family: Family, device: torch.device, agent: Agent) -> str:
     """Why the functions of a training on a device are not compiled, in a few words; empty where they are."""
     if config.compile == "off":
         return "as asked"
+    if agent.state_size:
+        return "the agent has a state"
     if not shutil.which(os.environ.get("CXX", "g++")):
         return "there is no C++ compiler here"
     calls = config.iterations * (config.epochs * config.minibatches + config.rollout * of_tensors(family))

@@ -62,6 +62,14 @@ def minibatch_terms(agent: Agent, objective: Objective, minibatch: Batch, contex
     return objective.terms(distribution, value_TN, minibatch, weights_TD)
 
 
+def sequence_terms(agent: Agent, objective: Objective, minibatch: Batch, context_TC: Tensor, steps: int) -> Terms:
+    """As ``minibatch_terms``, for an arm with a state: the minibatch holds so many steps of whole copies in order."""
+    weights_TD = agent.generate(context_TC)
+    obs_TSNO, state_TSNH = (x.unflatten(1, (steps, -1)) for x in (minibatch.obs_TNO, minibatch.state_TNH))
+    distribution, value_TN = agent.sequence(weights_TD, obs_TSNO, state_TSNH)
+    return objective.terms(distribution, value_TN, minibatch, weights_TD)
+
+
 class Trainer:
     """Owns all that changes while training: agent, optimiser, environments, generators."""
 
@@ -107,6 +115,11 @@ class Trainer:
             diversity_coef=config.diversity_coef,
         )
         self.agent = build_agent(family, config, self.device)
+        if family.drift and self.agent.state_size:
+            raise InputError(
+                f"agent {config.agent!r}: has a state, and the parameters of family {family.name!r} drift; its states "
+                "are not learned across contexts: choose another agent"
+            )
         variants_TP = self.sampler.draw(config.variants, 0)[self.own]
         start_seed = seed_of("starts", config.seed, *ranks.numbers)
         self.env = family.vector(variants_TP, config.copies, self.device, seed=start_seed)
@@ -120,8 +133,10 @@ class Trainer:
         self.actor = AgentActor(acting, family, self.generators["actions"])
         self.actor.begin(self.env)
         self.rollout = Rollout.empty(self.agent, self.env, config.rollout)
-        self.not_compiled = reason_against(config, family, self.device)
+        self.not_compiled = reason_against(config, family, self.device, self.agent)
         self.terms = minibatch_terms if self.not_compiled else Compiled(minibatch_terms)
+        if self.agent.state_size:
+            self.terms = partial(sequence_terms, steps=config.rollout)
         self.steps_at_once = steps_at_once
         if not self.not_compiled and of_tensors(family):
             self.steps_at_once = Compiled(steps_at_once)
@@ -292,9 +307,16 @@ class Trainer:
     def minibatches(self, batch: Batch, context_RTC: Tensor) -> Iterator[tuple[Batch, Tensor]]:
         """One epoch: minibatches with as many samples of every variant, and the contexts (T, C) of their rows.
 
-        Where parameters drift, a minibatch holds every copy at some of the steps, each with its own context.
+        Where parameters drift, a minibatch holds every copy at some of the steps, each with its own context. Where the
+        arm has a state, it holds all steps of some copies, in their order.
         """
         drifting, generator = len(context_RTC) > 1, self.generators["minibatches"]
+        if self.agent.state_size:
+            copies = torch.randperm(self.config.copies, generator=generator, device=self.device)
+            starts_S1 = self.config.copies * torch.arange(self.config.rollout, device=self.device).unsqueeze(1)
+            for mine in copies.chunk(self.config.minibatches):
+                yield batch.take((starts_S1 + mine).flatten()), context_RTC[0]
+            return
         samples = len(context_RTC) if drifting else batch.obs_TNO.shape[1]
         order = torch.randperm(samples, generator=generator, device=self.device)
         if not drifting:

@@ -66,7 +66,7 @@ def test_gradients_are_those_of_each_run_alone(arm, discrete):
     context_RTC = torch.randn(R, T, 4)
     batch_R = Batch(
         obs_TNO=torch.randn(R, T, N, 3),
-        state_TNH=torch.zeros(R, T, N, 0),
+        state_TNH=torch.randn(R, T, N, losses[0].agent.state_size),
         action_TN=torch.randint(2, (R, T, N)) if discrete else torch.randn(R, T, N, 2),
         log_prob_TN=-torch.rand(R, T, N),
         advantage_TN=torch.randn(R, T, N),

@@ -41,9 +41,9 @@ def inputs(device="cpu"):
     return torch.randn(T, C, generator=random).to(device), torch.randn(T, N, OBS, generator=random).to(device)
 
 
-def answer(agent, context_TC, obs_TNO):
-    """Distribution and values of an arm that has just begun."""
-    state_TNH = agent.begin(*obs_TNO.shape[:2])
+def answer(agent, context_TC, obs_TNO, began=0):
+    """Distribution and values of an arm that has just begun, or whose state, where it has one, is full of ones."""
+    state_TNH = agent.begin(*obs_TNO.shape[:2]) + began
     distribution, value_TN, after_TNH = agent(agent.generate(context_TC), obs_TNO, state_TNH)
     assert after_TNH.shape == state_TNH.shape
     return distribution, value_TN
@@ -60,7 +60,7 @@ def train_step(agent, context_TC, obs_TNO):
     """One PPO step towards actions and values that differ between variants; leaves its gradients."""
     device = obs_TNO.device
     with torch.no_grad():
-        distribution, _ = answer(agent, context_TC, obs_TNO)
+        distribution, _ = answer(agent, context_TC, obs_TNO, began=1)
         action = distribution.sample(torch.Generator(device).manual_seed(2))
         log_prob_TN = distribution.log_prob(action)
     random = torch.Generator(device).manual_seed(3)
@@ -74,7 +74,7 @@ def train_step(agent, context_TC, obs_TNO):
         return_TN=return_TN,
         return_scale_T1=torch.ones(T, 1, device=device),
     )
-    distribution, value_TN = answer(agent, context_TC, obs_TNO)
+    distribution, value_TN = answer(agent, context_TC, obs_TNO, began=1)
     loss = ppo_loss(distribution, value_TN, batch, clip=0.2)
     optimiser = torch.optim.Adam(agent.parameters(), lr=1e-2)
     optimiser.zero_grad()
@@ -119,13 +119,13 @@ class TestEveryArm:
             assert parameter.grad.abs().sum() > 0, name
             assert parameter.grad.isfinite().all(), name
 
-    def test_after_a_step_all_but_blind_react_to_the_context(self, arm, spec):
+    def test_after_a_step_all_that_generate_react_to_the_context(self, arm, spec):
         agent = build(arm, spec)
         context_TC, obs_TNO = inputs()
         train_step(agent, context_TC, obs_TNO)
         same_obs = obs_TNO[:1].expand(T, -1, -1)
         reacts = [(x - x[:1]).abs().max().item() for x in outputs(agent, context_TC, same_obs)]
-        if arm == "blind":
+        if arm in ("blind", "recurrent"):
             assert agent.generate(context_TC).shape == (T, 0)
             assert max(reacts) < 1e-5
         else:

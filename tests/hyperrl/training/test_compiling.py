@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 
+from hyperrl.agents import Agent, AgentSpec
 from hyperrl.api import train
 from hyperrl.config import Config
 from hyperrl.envs import registry
@@ -14,6 +15,7 @@ from hyperrl.training import compiling
 from hyperrl.training.compiling import Compiled, reason_against
 
 CPU = torch.device("cpu")
+STATELESS = Agent(AgentSpec(1, 1, True, 1))
 SHORT = {"variants": 4, "copies": 4, "rollout": 4, "epochs": 2, "steps": 4 * 4 * 4 * 12, "generator_hidden": (16,)}
 """Few operations: compiling takes as long as there are of them."""
 
@@ -82,14 +84,14 @@ def test_a_run_is_compiled_if_it_is_long_enough_and_a_compiler_is_there(monkeypa
         Config(family="cartpole", rollout=128, epochs=4, minibatches=4, variants=2, copies=1, steps=256 * iterations)
         for iterations in (compiling.EARNED // calls, compiling.EARNED // calls + 1)
     )
-    assert reason_against(few, cartpole, CPU) == "the run is too short to earn it"
-    assert reason_against(many, cartpole, CPU) == ""
-    assert reason_against(Config(family="cartpole", compile="on"), cartpole, CPU) == ""
-    assert reason_against(Config(family="cartpole", compile="off"), cartpole, CPU) == "as asked"
+    assert reason_against(few, cartpole, CPU, STATELESS) == "the run is too short to earn it"
+    assert reason_against(many, cartpole, CPU, STATELESS) == ""
+    assert reason_against(Config(family="cartpole", compile="on"), cartpole, CPU, STATELESS) == ""
+    assert reason_against(Config(family="cartpole", compile="off"), cartpole, CPU, STATELESS) == "as asked"
     monkeypatch.undo()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    assert reason_against(many, cartpole, CPU) == "there is no C++ compiler here"
+    assert reason_against(many, cartpole, CPU, STATELESS) == "there is no C++ compiler here"
 
 
 def test_steps_of_a_simulator_are_not_counted_since_they_are_not_compiled(monkeypatch):
@@ -97,7 +99,7 @@ def test_steps_of_a_simulator_are_not_counted_since_they_are_not_compiled(monkey
     steps = 256 * (compiling.EARNED // 144 + 1)
     settings = {"rollout": 128, "epochs": 4, "minibatches": 4, "variants": 2, "copies": 1, "steps": steps}
     lander = registry.get("lunar_lander")
-    assert reason_against(Config(family="lunar_lander", **settings), lander, CPU)
+    assert reason_against(Config(family="lunar_lander", **settings), lander, CPU, STATELESS)
 
 
 def test_the_first_line_says_what_was_chosen(tiny, tmp_path, capsys):

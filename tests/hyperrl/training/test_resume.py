@@ -58,7 +58,11 @@ FAMILIES = {
 
 @pytest.mark.parametrize("ahead", ["off", "on"])
 @pytest.mark.parametrize(
-    ("name", "agent"), [*((name, "hyper") for name in FAMILIES), ("cartpole", "concat"), ("gymnasium", "concat")]
+    ("name", "agent"),
+    [
+        *((name, "hyper") for name in FAMILIES),
+        *((name, arm) for name in ("cartpole", "gymnasium") for arm in ("concat", "recurrent")),
+    ],
 )
 def test_trainer_goes_on_from_its_state_bit_for_bit(name, agent, ahead, tmp_path):
     """Held-out play included."""
