@@ -357,6 +357,15 @@ STRIPS: dict[str, Strip] = {
         f"{TROTTED}; the red arrow is the speed asked for",
         arrow=along("target_speed", 10),
     ),
+    "dmc_ball_in_cup_catch": Strip(
+        ({}, {"gravity": 1.0}, {"string_length": 0.15}, {"string_length": 0.5}),
+        30,
+        hold(0.3, -0.2),
+        "30 commands (0.3, -0.2)",
+    ),
+    "dmc_walker_walk": Strip(
+        ({}, {"gravity": 0.98}, {"gravity": 19.62}, {"gear": 2.0}), 25, STRIDE, "25 commands, sines of the joints"
+    ),
 }
 
 

@@ -85,6 +85,8 @@ _SHIPPED = {
     "dmc_cheetah_speed": Shipped("hyperrl/DMCCheetahSpeed-v0", 1000, "dmc_cheetah", "speed", "dmc"),
     "dmc_cheetah_torso": Shipped("hyperrl/DMCCheetahTorso-v0", 1000, "dmc_cheetah", "torso", "dmc"),
     "dmc_cheetah_speed_torso": Shipped("hyperrl/DMCCheetahSpeedTorso-v0", 1000, "dmc_cheetah", "speed_torso", "dmc"),
+    "dmc_ball_in_cup_catch": Shipped("hyperrl/DMCBallInCupCatch-v0", 1000, "dmc_ball_in_cup", extra="dmc"),
+    "dmc_walker_walk": Shipped("hyperrl/DMCWalkerWalk-v0", 1000, "dmc_walker", extra="dmc"),
 }
 
 

@@ -21,15 +21,19 @@ with warnings.catch_warnings():
     from dm_control.mujoco.wrapper.mjbindings import sizes
 
 from dm_control.rl import control
+from dm_control.suite import ball_in_cup as their_ball_in_cup
 from dm_control.suite import cartpole as their_cartpole
 from dm_control.suite import cheetah as their_cheetah
 from dm_control.suite import common
 from dm_control.suite import reacher as their_reacher
+from dm_control.suite import walker as their_walker
 from dm_control.utils import rewards
 
+from hyperrl.envs.tasks.dmc_ball_in_cup import simulation as ball_in_cup
 from hyperrl.envs.tasks.dmc_cartpole import simulation as cartpole
 from hyperrl.envs.tasks.dmc_cheetah import simulation as cheetah
 from hyperrl.envs.tasks.dmc_reacher import simulation as reacher
+from hyperrl.envs.tasks.dmc_walker import simulation as walker
 
 
 @pytest.fixture(autouse=True)
@@ -121,18 +125,41 @@ def cheetah_run(seed, length=1.0, torso_length=0.5, target_speed=None):
     return control.Environment(physics, task, time_limit=10)
 
 
+def ball_in_cup_catch(seed, gravity=9.81, string_length=0.3):
+    xml = common.read_model("ball_in_cup.xml").decode()
+    xml = changed(xml, 'range="0 0.3"', f'range="0 {string_length!r}"')
+    xml = changed(xml, 'name="ball" pos="0 0 .2"', f'name="ball" pos="0 0 {0.5 - string_length!r}"')
+    physics = their_ball_in_cup.Physics.from_xml_string(xml, common.ASSETS)
+    physics.model.opt.gravity[2] = -gravity
+    return control.Environment(physics, their_ball_in_cup.BallInCup(random=seed), time_limit=20, control_timestep=0.02)
+
+
+def walker_walk(seed, gravity=9.81, gear=1.0):
+    physics = their_walker.Physics.from_xml_string(*their_walker.get_model_and_assets())
+    physics.model.opt.gravity[2] = -gravity
+    for motor in ("hip", "knee", "ankle"):
+        for side in ("right", "left"):
+            physics.named.model.actuator_gear[f"{side}_{motor}", 0] *= gear
+    task = their_walker.PlanarWalker(move_speed=1, random=seed)
+    return control.Environment(physics, task, time_limit=25, control_timestep=0.025)
+
+
 # family -> its simulation, and dm_control's environment
 TASKS = {
     "dmc_cartpole_balance": (cartpole, cartpole_balance),
     "dmc_reacher_easy": (reacher, reacher_easy),
     "dmc_reacher_hard": (reacher, reacher_hard),
     "dmc_cheetah_run": (cheetah, cheetah_run),
+    "dmc_ball_in_cup_catch": (ball_in_cup, ball_in_cup_catch),
+    "dmc_walker_walk": (walker, walker_walk),
 }
 LOADED = {
     "dmc_cartpole_balance": ("cartpole", "balance"),
     "dmc_reacher_easy": ("reacher", "easy"),
     "dmc_reacher_hard": ("reacher", "hard"),
     "dmc_cheetah_run": ("cheetah", "run"),
+    "dmc_ball_in_cup_catch": ("ball_in_cup", "catch"),
+    "dmc_walker_walk": ("walker", "walk"),
 }
 
 
@@ -282,6 +309,45 @@ def test_a_batch_tells_variants_apart_as_one_by_one(name):
         one = family.step(state_TEX[[t]], action[[t]], values(family, parameters))
         assert torch.equal(after_TEX[[t]], one[0])
         assert torch.equal(reward_TE[[t]], one[1])
+
+
+@pytest.mark.parametrize("string_length", [0.1, 0.3, 0.5])
+def test_balls_start_where_they_touch_nothing(string_length):
+    """The first draw, unless dm_control finds that it touches."""
+    name = "dmc_ball_in_cup_catch"
+    family, parameters = registry.get(name), {"string_length": string_length}
+    env = theirs(name, 0, **parameters)[0]
+    draws = torch.rand(1, 200, family.draws, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    starts = family.start(draws, values(family, parameters))[0, :, 2:4].numpy()
+
+    def touches(ball):
+        with env.physics.reset_context():
+            env.physics.data.qpos[2:] = ball
+        return env.physics.data.ncon > 0
+
+    drawn = [-0.2, 0.2] + [0.4, 0.3] * draws[0, :, :2].numpy()
+    kept = np.isclose(starts, drawn, rtol=0, atol=1e-12).all(1)
+    assert kept.tolist() == [not touches(ball) for ball in drawn]
+    assert not any(map(touches, starts))
+    assert string_length != 0.3 or 0.1 < 1 - kept.mean() < 0.25
+    stuck = draws[:, :1].clone()
+    stuck[..., ::2], stuck[..., 1::2] = 0.37, (string_length + 0.1 - 0.2) / 0.3  # in a wall, if it can be
+    assert not touches(family.start(stuck, values(family, parameters))[0, 0, 2:4].numpy())
+
+
+def test_a_ball_in_the_cup_is_paid():
+    name = "dmc_ball_in_cup_catch"
+    family, parameters = registry.get(name), {"string_length": 0.35, "gravity": 1.0}
+    env, p = theirs(name, 0, **parameters)[0], values(family, parameters)
+    paid = []
+    for x in np.linspace(-0.04, 0.04, 17):
+        env.reset()
+        env.physics.data.qpos[:] = 0, 0, x, 0.35 + 0.1 - 0.05
+        env.physics.forward()
+        _, reward, _ = family.step(full_state(name, env), torch.zeros(1, 1, 2), p)
+        assert reward == env.step(np.zeros(2)).reward
+        paid.append(float(reward))
+    assert 5 < sum(paid) < 13
 
 
 def test_only_ended_episodes_start_anew_and_as_with_a_whole_batch():
