@@ -1,6 +1,7 @@
 """Families of dm_control's tasks agree with dm_control, whose models are edited here in their XML files."""
 
 import dataclasses
+import pickle
 import re
 import sys
 import warnings
@@ -348,6 +349,42 @@ def test_a_ball_in_the_cup_is_paid():
         assert reward == env.step(np.zeros(2)).reward
         paid.append(float(reward))
     assert 5 < sum(paid) < 13
+
+
+@each_family
+def test_the_twin_is_the_variant_and_shows_its_state(name):
+    """Without drawing: its model and positions are those of dm_control."""
+    family, parameters = registry.get(name), variants(registry.get(name))[1]
+    env, _ = theirs(name, 0, **parameters)
+    env.reset()
+    twin = family.twin(**parameters)
+    family.show(twin, full_state(name, env)[0, 0].numpy(), None)
+    for field in ("body_mass", "body_inertia", "body_pos", "geom_size", "geom_pos", "actuator_gear", "tendon_range"):
+        theirs_, ours = getattr(env.physics.model.ptr, field), getattr(twin.unwrapped.model, field)
+        np.testing.assert_allclose(ours, theirs_, rtol=0, atol=1e-9, err_msg=field)
+    np.testing.assert_allclose(twin.unwrapped.data.xpos, env.physics.data.xpos, rtol=0, atol=1e-9)
+    assert (twin.observation_space, twin.action_space) == (family.observation_space, family.action_space)
+    twin.close()
+
+
+def test_simulations_are_pickled_by_what_they_are_made_of(tmp_path):
+    family = registry.get("dmc_cheetah_torso")
+    p = values(family, {"torso_length": 0.6})
+    start = family.start(torch.full((1, 1, 6), 0.4, dtype=torch.float64), p)
+    again = pickle.loads(pickle.dumps(family.step.__globals__["simulation"]))
+    idle = torch.zeros(1, 1, 6)
+    assert torch.equal(again.advance(start, idle, p), family.step(start, idle, p)[0])
+
+
+def test_nothing_is_written_or_said(tmp_path, capfd):
+    """MuJoCo warns of an attribute of the cheetah's file, on screen and in a file of the working folder."""
+    family = registry.get("dmc_cheetah_run")
+    env = family.vector(family.variants("train", 3), 2)
+    env.reset(seed=0)
+    env.step(torch.zeros(6, 6))
+    family.twin(length=1.1).close()
+    assert capfd.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_ended_episodes_start_anew_and_as_with_a_whole_batch():
