@@ -5,7 +5,8 @@ task of the actuator-inversion benchmark (``hyperrl.envs.aib``), where the varia
 
 ``speed``, ``torso`` and ``speed_torso`` are the tasks of HyperZero (Rezaei-Shoshtari et al., AAAI 2023) and HyPoGen
 (Ren et al., ICLR 2025): which speed is asked for, backwards where it is negative, and half the length of the torso.
-They pay like ``run`` with the speed asked for in place of 10 m/s. The total mass is 14 kg, whatever the lengths.
+They pay like ``run`` with the speed asked for in place of 10 m/s. Speeds and lengths are those of the commands that
+HyperZero published, with both directions where the speed alone varies. The total mass is 14 kg, whatever the lengths.
 """
 
 from __future__ import annotations
@@ -109,6 +110,7 @@ _LENGTH = Parameter("length", "1", 1.0, (0.8, 1.2), (0.4, 1.6), "[0.2, 3]", "sca
 _TARGET = Parameter(
     "target_speed", "m/s", 10.0, (-10, 10), (-10, 10), "[-50, 50]", "speed, backwards if negative", gap=0.5
 )  # fmt: skip
+_FORWARDS = Parameter("target_speed", "m/s", 5.0, (1, 5), (1, 5), "(0, 50]", "speed asked for")
 _TORSO = Parameter("torso_length", "m", 0.5, (0.3, 0.7), (0.3, 0.7), "[0.1, 2]", "half the torso's length")
 _HYPOGEN = (
     "ranges: Ren et al., HyPoGen: Optimization-Biased Hypernetworks for Generalizable Policy Generation, ICLR 2025"
@@ -157,7 +159,7 @@ torso = replace(
 speed_torso = replace(
     speed,
     name="dmc_cheetah_speed_torso",
-    parameters=(_TARGET, _TORSO),
-    fixed=_fifths(np.concatenate((-_SPEEDS[::-2], _SPEEDS[1::2])), _TORSOS[::5]),
+    parameters=(_FORWARDS, _TORSO),
+    fixed=_fifths(np.arange(1.0, 6.0), _TORSOS[::5]),
     env_id="hyperrl/DMCCheetahSpeedTorso-v0",
 )
