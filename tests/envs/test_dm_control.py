@@ -227,6 +227,25 @@ def test_episodes_agree_with_dm_control_step_by_step(name, which):
         assert not terminated
 
 
+@pytest.mark.slow
+@each_family
+def test_whole_episodes_of_many_variants_agree_with_dm_control(name):
+    family = registry.get(name)
+    rng = np.random.default_rng(1)
+    split = "extrapolation" if "extrapolation" in family.splits else "interpolation"
+    for seed, parameters in enumerate(family.untable(family.variants(split, 6))):
+        env, sign = theirs(name, seed, **parameters)
+        env.reset()
+        state, p = full_state(name, env), values(family, parameters)
+        for action in actions(family, family.max_episode_steps, rng):
+            state, reward, _ = family.step(state, torch.as_tensor(action).view(1, 1, -1), p)
+            timestep = env.step(sign * action)
+            np.testing.assert_allclose(state, full_state(name, env), rtol=0, atol=1e-9)
+            np.testing.assert_allclose(reward, timestep.reward, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(family.observe(state, p)[0, 0], flat(timestep), rtol=0, atol=1e-9)
+        assert timestep.last()
+
+
 @each_task
 def test_the_default_is_the_suites_own_environment(name):
     family = registry.get(name)
