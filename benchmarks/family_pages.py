@@ -35,8 +35,10 @@ from hyperrl.reports.tables import (
 
 DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- from here on written by python benchmarks/family_pages.py -->", "<!-- from here on by hand -->"
-SIMULATORS = {"": "PyTorch", "box2d": "Box2D", "mujoco": "MuJoCo"}
+SIMULATORS = {"": "PyTorch", "box2d": "Box2D", "mujoco": "MuJoCo", "dmc": "MuJoCo with dm_control"}
+DM_CONTROL = "DeepMind Control Suite"
 CONFLICTING = "Where one policy cannot serve all variants"
+GROUPS = {"box2d": "Box2D", "mujoco": "MuJoCo", "dmc": DM_CONTROL}
 CONFLICT = (
     "mountain_car_continuous_signed",
     "pendulum_signed",
@@ -46,7 +48,9 @@ CONFLICT = (
     "cartpole_continuous_d100",
     "ode1",
     "ode2",
+    "ode2_weak",
     "point",
+    "double_integrator_signed",
 )
 """Families of PyTorch functions whose variants ask for opposite actions."""
 
@@ -169,10 +173,16 @@ def replaced(page: str, content: str) -> str:
 
 def index(families: dict[str, Family]) -> str:
     """Tables of all families, with links to their pages."""
-    groups: dict[str, list[list[str]]] = {"Classic control": [], CONFLICTING: [], "Box2D": [], "MuJoCo": []}
+    groups: dict[str, list[list[str]]] = {
+        "Classic control": [],
+        CONFLICTING: [],
+        "Box2D": [],
+        "MuJoCo": [],
+        DM_CONTROL: [],
+    }
     for name, family in families.items():
         extra = registry.extra(name)
-        group = SIMULATORS[extra] if extra else CONFLICTING if name in CONFLICT else "Classic control"
+        group = GROUPS[extra] if extra else CONFLICTING if name in CONFLICT else "Classic control"
         varied = ", ".join(code(row[0]) for row in parameter_rows(family))
         drifts = ", within an episode too" if family.drift else ""
         groups[group].append([name, varied + drifts, install(name), f"[{name}.md](families/{name}.md)"])

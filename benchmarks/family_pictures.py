@@ -132,6 +132,17 @@ TROT = wave(10, (0, 0.9, 0.0), (0, 0.7, 0.25), (0, 0.6, 0.4), (0, 0.9, 0.5), (0,
 STRIDE = wave(40, (0.2, 0.2, 0), (0, 0, 0), (0.1, 0.3, 0.9), (0.2, 0.1, 0.4), (0.1, 0.2, 0.4), (0.3, 0.2, 0.2))
 CRAWL = wave(20, *((0, 0.4, leg / 4 + part / 8) for leg in range(4) for part in range(2)))
 
+LINKS = tuple({"length": length} for length in (0.6, 1.0, 1.2, 1.6))
+WANTED = tuple({"target_speed": speed} for speed in (-10.0, -3.0, 3.0, 10.0))
+REACH = "20 commands (0.6, -0.3)"
+TROTTED = "150 commands, sines of the joints"
+
+
+def signs(*lengths: float) -> tuple[Variant, ...]:
+    """Both signs of the action with each length."""
+    return tuple({"action_sign": sign, "length": length} for length in lengths for sign in (1.0, -1.0))
+
+
 STRIPS: dict[str, Strip] = {
     "cartpole": Strip(
         ({"length": 0.25}, {"length": 1.0}, {"gravity": 15.0, "masspole": 0.5}, {"masscart": 2.0, "force_mag": 5.0}),
@@ -226,6 +237,28 @@ STRIPS: dict[str, Strip] = {
         4,
         seeds=(3,) * 4,
     ),
+    "ode2_weak": Strip(
+        ({"c0": -5.0}, {"c0": 5.0}, {"c0": 1.0, "c1": 5.0}, {"c0": 1.0, "c1": -5.0}),
+        20,
+        hold(-1.0, 0.0),
+        "20 actions (-1, 0)",
+        5,
+        crop=(0, 0.35, 1, 0.65),
+    ),
+    "double_integrator_signed": Strip(
+        tuple({"action_sign": sign, "mass": mass} for mass in (0.5, 1.5) for sign in (1.0, -1.0)),
+        12,
+        hold(0.5, -0.3),
+        "12 actions (0.5, -0.3)",
+        3,
+    ),
+    "double_integrator_friction": Strip(
+        ({"mass": 0.5}, {"mass": 1.5}, {"friction": 0.5}, {"friction": 1.5}),
+        20,
+        hold(0.5, -0.3),
+        "20 actions (0.5, -0.3)",
+        4,
+    ),
     "lunar_lander": Strip(
         tuple({"gravity": gravity} for gravity in (-4.0, -7.0, -10.0, -11.9)),
         70,
@@ -302,6 +335,36 @@ STRIPS: dict[str, Strip] = {
         wave(25, (0, 1, 0), (0, 1, 0.25)),
         "60 commands, sines of the joints; seen from above",
         camera=ABOVE,
+    ),
+    "dmc_cartpole_balance": Strip(
+        tuple({"length": length} for length in (0.2, 0.3, 0.5, 0.65)), 25, hold(0.2), "25 commands of 0.2", 5
+    ),
+    "dmc_cartpole_balance_signed": Strip(signs(0.5, 0.65), 25, hold(0.2), "25 commands of 0.2", 5),
+    "dmc_reacher_easy": Strip(LINKS, 20, hold(0.6, -0.3), REACH),
+    "dmc_reacher_easy_signed": Strip(signs(1.0, 1.2), 20, hold(0.6, -0.3), REACH),
+    "dmc_reacher_hard": Strip(LINKS, 20, hold(0.6, -0.3), REACH),
+    "dmc_reacher_hard_signed": Strip(signs(1.0, 1.2), 20, hold(0.6, -0.3), REACH),
+    "dmc_cheetah_run": Strip(LINKS, 150, TROT, TROTTED),
+    "dmc_cheetah_run_signed": Strip(signs(1.0, 1.2), 150, TROT, TROTTED),
+    "dmc_cheetah_speed": Strip(
+        WANTED, 150, TROT, f"{TROTTED}; the red arrow is the speed asked for", arrow=along("target_speed", 10)
+    ),
+    "dmc_cheetah_torso": Strip(tuple({"torso_length": length} for length in (0.3, 0.5, 0.6, 0.7)), 150, TROT, TROTTED),
+    "dmc_cheetah_speed_torso": Strip(
+        tuple({"target_speed": speed, "torso_length": 0.2 + 0.1 * speed} for speed in (1.0, 2.0, 4.0, 5.0)),
+        150,
+        TROT,
+        f"{TROTTED}; the red arrow is the speed asked for",
+        arrow=along("target_speed", 5),
+    ),
+    "dmc_ball_in_cup_catch": Strip(
+        ({}, {"gravity": 1.0}, {"string_length": 0.15}, {"string_length": 0.5}),
+        30,
+        hold(0.3, -0.2),
+        "30 commands (0.3, -0.2)",
+    ),
+    "dmc_walker_walk": Strip(
+        ({}, {"gravity": 0.98}, {"gravity": 19.62}, {"gear": 2.0}), 25, STRIDE, "25 commands, sines of the joints"
     ),
 }
 

@@ -27,6 +27,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property, lru_cache
 from itertools import pairwise, starmap
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import mujoco
@@ -41,6 +42,8 @@ from hyperrl.envs.parameter import Parameter, Values
 
 Edit = Callable[[mujoco.MjModel, float], None]
 """Set one parameter's value in a model that holds the nominal value."""
+Shape = Callable[[mujoco.MjSpec, float], None]
+"""Set one parameter's value before the model is compiled: of a length, from which inertia follows."""
 
 MODELS = 4096  # compiled models kept by one simulation, 10 to 40 kB each
 FEW = 8  # copies; with fewer, threads cost more time than they save
@@ -129,7 +132,8 @@ class _Scratch(NamedTuple):
     fields: tuple[np.ndarray, ...]
 
 
-def _no_fields(data: mujoco.MjData) -> tuple[np.ndarray, ...]:
+def no_fields(data: mujoco.MjData) -> tuple[np.ndarray, ...]:
+    """A state of positions, velocities and the solver's solution only."""
     return ()
 
 
@@ -140,13 +144,17 @@ class Simulation:
     first, one entry for each velocity), and then these fields of ``MjData``.
     """
 
+    camera = "track"
+    """Camera that pictures are taken with, if the model has one of that name; else Gymnasium's default camera."""
+
     def __init__(
         self,
         env_class: type[MujocoEnv],
         asset: str,
         frame_skip: int,
         edits: Mapping[str, Edit] = EDITS,
-        fields: Callable[[mujoco.MjData], tuple[np.ndarray, ...]] | None = _no_fields,
+        fields: Callable[[mujoco.MjData], tuple[np.ndarray, ...]] | None = no_fields,
+        shapes: Mapping[str, Shape] = MappingProxyType({}),
     ) -> None:
         """Say what to simulate; nothing is compiled before the first step.
 
@@ -157,18 +165,23 @@ class Simulation:
             edits: parameter name -> edit of the model. A family's other parameters do not change the model.
             fields: views of the fields that a state holds, in one dimension each; ``None`` for rollouts, where a state
                 is positions and velocities only.
+            shapes: parameter name -> change before compilation.
         """
         self.env_class, self.asset, self.frame_skip = env_class, asset, frame_skip
-        self._edits, self._fields = edits, fields
-        self._given = (env_class, asset, frame_skip, edits, fields)
+        self._edits, self._fields, self._shapes = edits, fields, shapes
+        self._given: tuple[Any, ...] = (env_class, asset, frame_skip, edits, fields, dict(shapes))
         self._model = lru_cache(MODELS)(self._build)
 
     def __reduce__(self) -> Any:
         """Pickle by what it was made of; models are compiled again."""
         return type(self), self._given
 
-    def _compile(self, visual: bool) -> mujoco.MjModel:
+    def _compile(self, visual: bool, parameters: Mapping[str, float]) -> mujoco.MjModel:
+        """The model with the parameters' shapes, but without their edits."""
         spec = mujoco.MjSpec.from_file(expand_model_path(self.asset))
+        for name, shape in self._shapes.items():
+            if name in parameters:
+                shape(spec, parameters[name])
         # MuJoCo warns about this attribute at every compilation, on screen and in a file of the working folder
         total_mass, spec.compiler.settotalmass = spec.compiler.settotalmass, -1
         if not visual:
@@ -185,7 +198,7 @@ class Simulation:
     @cached_property
     def nominal(self) -> mujoco.MjModel:
         """The compiled model of the original task, without visual elements."""
-        return self._compile(visual=False)
+        return self._compile(visual=False, parameters={})
 
     def edited(self, model: mujoco.MjModel, parameters: Mapping[str, float]) -> mujoco.MjModel:
         """A copy of a nominal model with the parameters applied."""
@@ -197,11 +210,13 @@ class Simulation:
         return model
 
     def _build(self, names: tuple[str, ...], values: bytes) -> mujoco.MjModel:
-        return self.edited(self.nominal, dict(zip(names, np.frombuffer(values), strict=True)))
+        parameters = dict(zip(names, np.frombuffer(values).tolist(), strict=True))
+        shaped = not self._shapes.keys().isdisjoint(parameters)
+        return self.edited(self._compile(False, parameters) if shaped else self.nominal, parameters)
 
     def _models(self, p: Values, T: int, E: int) -> list[mujoco.MjModel]:
         """The compiled model of each copy, variant by variant."""
-        names = tuple(name for name in p if name in self._edits)
+        names = tuple(name for name in p if name in self._edits or name in self._shapes)
         if not names:
             return [self.nominal] * (T * E)
         values = torch.broadcast_tensors(*(p[name].double() for name in names))
@@ -228,39 +243,40 @@ class Simulation:
             return np.concatenate((data.qpos, data.qvel))
         return np.concatenate((data.qpos, data.qvel, data.qacc_warmstart, *self._fields(data)))
 
-    def advance(self, state: Tensor, action: Tensor, p: Values) -> Tensor:
-        """The state (T, E, X) float64 after ``frame_skip`` steps of MuJoCo with an action (T, E, A)."""
+    def advance(self, state: Tensor, action: Tensor, p: Values, steps: int | None = None) -> Tensor:
+        """The state (T, E, X) float64 after steps of MuJoCo, by default ``frame_skip``, with an action (T, E, A)."""
         T, E, X = state.shape
         models = self._models(p, T, E)
         before = state.reshape(T * E, X).cpu().numpy()
         control = action.reshape(T * E, -1).to("cpu", torch.float64).numpy()
         with _one_batch:
-            after = (self._roll if self._fields is None else self._step)(models, before, control)
+            play = self._roll if self._fields is None else self._step
+            after = play(models, before, control, steps or self.frame_skip)
         return torch.from_numpy(after).view(T, E, X).to(state.device)
 
-    def _roll(self, models: list[mujoco.MjModel], before: np.ndarray, control: np.ndarray) -> np.ndarray:
+    def _roll(self, models: list[mujoco.MjModel], before: np.ndarray, control: np.ndarray, steps: int) -> np.ndarray:
         """All copies in one call: states (N, X), controls (N, A) -> states (N, X)."""
-        copies, skip = len(models), self.frame_skip
+        copies = len(models)
         threads = len(self._scratch) if copies >= FEW else 0
         # MuJoCo's state starts with the time, on which nothing depends
         start = np.concatenate((np.zeros((copies, 1)), before), axis=1)
-        states = np.empty((copies, skip, start.shape[1]))
+        states = np.empty((copies, steps, start.shape[1]))
         data = [scratch.data for scratch in self._scratch[: max(threads, 1)]]
         _rollouts(threads).rollout(
             models,
             data,
             start,
-            np.repeat(control[:, None], skip, axis=1),
+            np.repeat(control[:, None], steps, axis=1),
             skip_checks=True,
-            nstep=skip,
+            nstep=steps,
             control_spec=_CONTROL,
             state=states,
-            sensordata=np.empty((copies, skip, self.nominal.nsensordata)),
+            sensordata=np.empty((copies, steps, self.nominal.nsensordata)),
             chunk_size=max(1, copies // (10 * max(threads, 1))),
         )
         return states[:, -1, 1:].copy()
 
-    def _step(self, models: list[mujoco.MjModel], before: np.ndarray, control: np.ndarray) -> np.ndarray:
+    def _step(self, models: list[mujoco.MjModel], before: np.ndarray, control: np.ndarray, steps: int) -> np.ndarray:
         """As ``_roll``, with the solver's solution and the fields."""
         after = np.empty_like(before)
         motion = self.nominal.nq + 2 * self.nominal.nv
@@ -269,7 +285,7 @@ class Simulation:
         def work(chunk: slice) -> None:
             scratch = self._scratch.pop()
             try:
-                self._step_chunk(scratch, models[chunk], start[chunk], after[chunk])
+                self._step_chunk(scratch, models[chunk], start[chunk], after[chunk], steps)
             finally:
                 self._scratch.append(scratch)
 
@@ -283,17 +299,22 @@ class Simulation:
         return after
 
     def _step_chunk(
-        self, scratch: _Scratch, models: list[mujoco.MjModel], start: np.ndarray, after: np.ndarray
+        self, scratch: _Scratch, models: list[mujoco.MjModel], start: np.ndarray, after: np.ndarray, steps: int
     ) -> None:
         data, fields = scratch
         motion = self.nominal.nq + 2 * self.nominal.nv
         for model, given, answer in zip(models, start, after, strict=True):
             mujoco.mj_setState(model, data, given, _GIVEN)
-            mujoco.mj_step(model, data, nstep=self.frame_skip)
+            mujoco.mj_step(model, data, nstep=steps)
             mujoco.mj_getState(model, data, answer[:motion], _KEPT)
             if fields:
-                mujoco.mj_rnePostConstraint(model, data)
+                self.refresh(model, data)
                 np.concatenate(fields, out=answer[motion:])
+
+    @staticmethod
+    def refresh(model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        """Compute what the environment reads after a step, before the fields are read."""
+        mujoco.mj_rnePostConstraint(model, data)
 
     def twin(self, render_mode: str | None = None, **parameters: float) -> MujocoEnv:
         """Gymnasium's environment with the parameters applied to its model.
@@ -306,7 +327,7 @@ class Simulation:
             raise InputError("render_mode='human': there is no screen here to open a window on; use 'rgb_array'")
         if render_mode is not None and not screen:
             os.environ.setdefault("MUJOCO_GL", "egl")
-        model = self.edited(self._compile(visual=True), parameters)
+        model = self.edited(self._compile(visual=True, parameters=parameters), parameters)
 
         def initialise(env: MujocoEnv) -> tuple[mujoco.MjModel, mujoco.MjData]:
             model.vis.global_.offwidth = max(model.vis.global_.offwidth, env.width)
@@ -315,8 +336,8 @@ class Simulation:
 
         env_class = type(self.env_class.__name__, (self.env_class,), {"_initialize_simulation": initialise})
         # Gymnasium's default camera stands still, and a running body leaves the picture
-        follows = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, "track") >= 0
-        env = env_class(render_mode=render_mode, **({"camera_name": "track"} if follows else {}))
+        follows = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, self.camera) >= 0
+        env = env_class(render_mode=render_mode, **({"camera_name": self.camera} if follows else {}))
         if render_mode == "rgb_array":
             _require_frames(env)
         return env

@@ -209,8 +209,21 @@ def settle(
     elapsed_TE = elapsed_TE + 1
     truncated_TE = elapsed_TE >= family.max_episode_steps
     done_TE = terminated_TE | truncated_TE
-    state_TEX = torch.where(done_TE.unsqueeze(2), family.start(draws_TED, p), final_TEX)
+    if family.simulated:
+        state_TEX = _started(family, final_TEX, done_TE, p, draws_TED)
+    else:
+        state_TEX = torch.where(done_TE.unsqueeze(2), family.start(draws_TED, p), final_TEX)
     return truncated_TE, Moment(state_TEX, elapsed_TE * ~done_TE)
+
+
+def _started(family: PhysicsFamily, state_TEX: Tensor, done_TE: Tensor, p: Values, draws_TED: Tensor) -> Tensor:
+    """The states with starts where episodes ended; no others are computed, as a simulator's may take many steps."""
+    if not done_TE.any():
+        return state_TEX
+    chosen = {name: value.expand(done_TE.shape)[done_TE].unsqueeze(1) for name, value in p.items()}
+    state_TEX = state_TEX.clone()
+    state_TEX[done_TE] = family.start(draws_TED[done_TE].unsqueeze(1), chosen).squeeze(1)
+    return state_TEX
 
 
 class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):

@@ -48,7 +48,10 @@ _SHIPPED = {
     "cartpole_continuous_d100": Shipped("hyperrl/CartPoleContinuousD100-v0", 500, "cartpole_continuous", "d100"),
     "ode1": Shipped("hyperrl/ODE1-v0", 200, "ode", "ode1"),
     "ode2": Shipped("hyperrl/ODE2-v0", 200, "ode", "ode2"),
+    "ode2_weak": Shipped("hyperrl/ODE2Weak-v0", 200, "ode", "weak"),
     "point": Shipped("hyperrl/Point-v0", 100, "point"),
+    "double_integrator_signed": Shipped("hyperrl/DoubleIntegratorSigned-v0", 100, "double_integrator", "signed"),
+    "double_integrator_friction": Shipped("hyperrl/DoubleIntegratorFriction-v0", 100, "double_integrator", "friction"),
     "lunar_lander": Shipped("hyperrl/LunarLander-v3", 1000, "lunar_lander", extra="box2d"),
     "lunar_lander_wind": Shipped("hyperrl/LunarLanderWind-v3", 1000, "lunar_lander", "wind", "box2d"),
     "lunar_lander_continuous": Shipped("hyperrl/LunarLanderContinuous-v3", 1000, "lunar_lander", "continuous", "box2d"),
@@ -69,6 +72,21 @@ _SHIPPED = {
     ),
     "reacher": Shipped("hyperrl/Reacher-v5", 50, "reacher", extra="mujoco"),
     "swimmer": Shipped("hyperrl/Swimmer-v5", 1000, "swimmer", extra="mujoco"),
+    "dmc_cartpole_balance": Shipped("hyperrl/DMCCartpoleBalance-v0", 1000, "dmc_cartpole", extra="dmc"),
+    "dmc_cartpole_balance_signed": Shipped(
+        "hyperrl/DMCCartpoleBalanceSigned-v0", 1000, "dmc_cartpole", "signed", "dmc"
+    ),
+    "dmc_reacher_easy": Shipped("hyperrl/DMCReacherEasy-v0", 1000, "dmc_reacher", "easy", "dmc"),
+    "dmc_reacher_easy_signed": Shipped("hyperrl/DMCReacherEasySigned-v0", 1000, "dmc_reacher", "easy_signed", "dmc"),
+    "dmc_reacher_hard": Shipped("hyperrl/DMCReacherHard-v0", 1000, "dmc_reacher", "hard", "dmc"),
+    "dmc_reacher_hard_signed": Shipped("hyperrl/DMCReacherHardSigned-v0", 1000, "dmc_reacher", "hard_signed", "dmc"),
+    "dmc_cheetah_run": Shipped("hyperrl/DMCCheetahRun-v0", 1000, "dmc_cheetah", "run", "dmc"),
+    "dmc_cheetah_run_signed": Shipped("hyperrl/DMCCheetahRunSigned-v0", 1000, "dmc_cheetah", "run_signed", "dmc"),
+    "dmc_cheetah_speed": Shipped("hyperrl/DMCCheetahSpeed-v0", 1000, "dmc_cheetah", "speed", "dmc"),
+    "dmc_cheetah_torso": Shipped("hyperrl/DMCCheetahTorso-v0", 1000, "dmc_cheetah", "torso", "dmc"),
+    "dmc_cheetah_speed_torso": Shipped("hyperrl/DMCCheetahSpeedTorso-v0", 1000, "dmc_cheetah", "speed_torso", "dmc"),
+    "dmc_ball_in_cup_catch": Shipped("hyperrl/DMCBallInCupCatch-v0", 1000, "dmc_ball_in_cup", extra="dmc"),
+    "dmc_walker_walk": Shipped("hyperrl/DMCWalkerWalk-v0", 1000, "dmc_walker", extra="dmc"),
 }
 
 
@@ -139,7 +157,7 @@ def not_installed(what: str, error: BaseException, extra: str = "") -> InputErro
     cause: BaseException | None = error
     while cause is not None and not extra:
         module = cause.name if isinstance(cause, ImportError) else None
-        extra = {"mujoco": "mujoco", "Box2D": "box2d"}.get((module or "").partition(".")[0], "")
+        extra = {"mujoco": "mujoco", "dm_control": "dmc", "Box2D": "box2d"}.get((module or "").partition(".")[0], "")
         cause = cause.__cause__ or cause.__context__
     if not extra:
         return None

@@ -9,10 +9,14 @@ Their score is the average evaluation reward (AER), the mean return over ``evalu
 Decision Adapter, 109 for the context beside the observation, and 199.5 for a search over the actions of one step. The
 splits divide that grid: ``interpolation`` is its part inside the training range, without the training variants, and
 ``extrapolation`` the part outside. Validation variants are drawn between the grid's points.
+
+``weak`` is the task as in the actuator-inversion benchmark (``hyperrl.envs.aib``): a tenth of the action, other starts
+and other splits.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -20,6 +24,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
+from hyperrl.envs import aib
 from hyperrl.envs.parameter import Parameter, Values
 from hyperrl.envs.physics import PhysicsFamily
 from hyperrl.envs.sketch import Sketch
@@ -52,6 +57,16 @@ def step2(state: Tensor, action: Tensor, p: Values) -> tuple[Tensor, Tensor, Ten
     """One Euler step of ODE-2, x' = x + 0.01 Re(c0 u + c1 u^2) with u = 10 (a0 + i a1)."""
     real, imaginary = (10 * action.clamp(-1, 1)).unbind(-1)
     return _move(state, p["c0"] * real + p["c1"] * (real.square() - imaginary.square()))
+
+
+def start_anywhere(draws: Tensor, p: Values) -> Tensor:
+    """Start uniform in +-1."""
+    return 2 * draws - 1
+
+
+def step_weak(state: Tensor, action: Tensor, p: Values) -> tuple[Tensor, Tensor, Tensor]:
+    """One Euler step of ODE-2 with a tenth of its action: u = a0 + i a1."""
+    return step2(state, action.clamp(-1, 1) / 10, p)
 
 
 def _move(state: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -124,4 +139,15 @@ ode2 = PhysicsFamily(
     fixed=_splits(_GRID["c0", "c1"], _TRAIN_2),
     env_id="hyperrl/ODE2-v0",
     source=_SOURCE,
+)
+
+weak = replace(
+    ode2,
+    name="ode2_weak",
+    start=start_anywhere,
+    judged_start=None,
+    step=step_weak,
+    fixed=aib.splits((_C0, _C1)),
+    env_id="hyperrl/ODE2Weak-v0",
+    source=f"{_SOURCE}; action, starts and splits: {aib.SOURCE}",
 )
