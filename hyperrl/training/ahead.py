@@ -50,10 +50,14 @@ class Ahead:
         self._spare = rollout
         return spare
 
+    def follow(self, agent: Agent) -> None:
+        """Let a copy of the agent as it is now act."""
+        self.acting.load_state_dict(agent.state_dict())
+
     @contextmanager
     def collecting(self, agent: Agent, collect: Callable[[], Rollout]) -> Iterator[None]:
-        """Let a copy of the agent as it is now act; at the end, wait until the rollout is collected."""
-        self.acting.load_state_dict(agent.state_dict())
+        """Collect with the agent as it is now; at the end, wait until the rollout is there."""
+        self.follow(agent)
         self._next = self._thread.submit(collect)
         try:
             yield

@@ -206,6 +206,8 @@ class Trainer:
         found = self.ahead.take() if self.ahead else None
         if found is not None:
             return found
+        if self.ahead:
+            self.ahead.follow(self.agent)
         self.resample(self.iteration)
         return self.collect()
 

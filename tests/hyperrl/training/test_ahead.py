@@ -131,6 +131,22 @@ def test_an_error_ahead_is_that_of_the_next_iteration(make_trainer, monkeypatch)
     trainer.close()
 
 
+def test_a_training_that_goes_on_without_a_rollout_acts_with_its_own_agent(make_trainer):
+    """As where an error has dropped what was collected."""
+    trainer, resumed = (make_trainer("pendulum", ahead="on") for _ in range(2))
+    for _ in range(2):
+        trainer.iterate()
+    trainer.begin_anew()
+    resumed.load_state_dict(copy.deepcopy(trainer.state_dict()))
+    rollout = resumed.next_rollout()
+    distribution, _ = trainer.agent.decide(
+        trainer.agent.generate(rollout.context_RTC[0]), rollout.obs_STEO[0], rollout.state_STEH[0]
+    )
+    torch.testing.assert_close(distribution.log_prob(rollout.action_STE[0]), rollout.log_prob_STE[0])
+    for one in (trainer, resumed):
+        one.close()
+
+
 def test_auto_is_for_what_is_simulated_outside_the_interpreter():
     cart = registry.get("cartpole")
     hopper, lander = registry.get("hopper"), registry.get("lunar_lander")
