@@ -78,7 +78,8 @@ class RecurrentAgent(Agent):
     def remember(self, state_TNH: Tensor, action: Tensor, reward_TN: Tensor) -> Tensor:
         """The state after an action (T, N) or (T, N, A), as drawn, and its reward."""
         if self.spec.discrete:
-            action = nn.functional.one_hot(action, self.spec.action).to(reward_TN.dtype)
+            # one_hot would copy to the host
+            action = (action.unsqueeze(-1) == torch.arange(self.spec.action, device=action.device)).to(reward_TN.dtype)
         played_TN1 = torch.ones_like(reward_TN).unsqueeze(-1)
         return torch.cat([state_TNH[..., : self.units], action, reward_TN.unsqueeze(-1), played_TN1], dim=-1)
 

@@ -100,7 +100,7 @@ def test_agrees_with_the_batched_greedy_actions(shaken, name, agent):
         space = family.variant_action_space(variant)
         own = row if family.action_space == space else np.clip(row, space.low, space.high)
         np.testing.assert_allclose(action, own, atol=1e-4)  # sums of terms of up to some hundreds, in float32
-    if agent != "blind":
+    if arm.generate(torch.zeros(1, arm.spec.context)).shape[1]:
         one, two = (Policy(arm, family, variant).weights_1D for variant in family.untable(table_TP)[:2])
         assert not torch.allclose(one, two)  # so the test tells variants apart
 

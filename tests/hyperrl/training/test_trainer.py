@@ -205,8 +205,11 @@ def test_estimate_equals_a_loop_over_copies(make_trainer, shaken, family, limit,
         for e in range(E):
             with torch.no_grad():
                 value, next_value = (
-                    trainer.agent(weights_TD[t : t + 1], obs_STEO[None, :, t, e], trainer.agent.begin(1, S))[1]
-                    for obs_STEO in (rollout.obs_STEO, rollout.next_obs_STEO)
+                    trainer.agent(weights_TD[t : t + 1], obs_STEO[None, :, t, e], state_STEH[None, :, t, e])[1]
+                    for obs_STEO, state_STEH in (
+                        (rollout.obs_STEO, rollout.state_STEH),
+                        (rollout.next_obs_STEO, rollout.next_state_STEH),
+                    )
                 )
             next_value, value, reward, terminated, done = (
                 x.double().numpy()
