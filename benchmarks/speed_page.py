@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from common import RESULTS, filled, number, percent, table, wrapped
 
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
@@ -132,6 +133,27 @@ def seeds() -> list[str]:
     return wrapped(said)
 
 
+def ahead() -> list[str]:
+    """Training with and without collecting ahead, beside the simulator alone."""
+    result = read("ahead")
+    families = [name for name in result if name not in ("command", "hardware", "steps")]
+    speeds, curves = [], []
+    for name in families:
+        speed, learned = result[name]["speed"], result[name]["learning"]
+        medians = {key: float(np.median(values)) for key, values in speed["steps_per_second"].items()}
+        shown = [f"{medians[key]:,.0f}" for key in ("simulator", "off", "on")]
+        speeds.append([name, *shown, number(speed["on_over_off"], 2), number(speed["over_simulator"]["on"], 2)])
+        for choice in ("off", "on"):
+            ends = [curve[-1] for curve in learned[choice]]
+            means = [float(np.mean(curve)) for curve in learned[choice]]
+            listed = ", ".join(number(end) for end in ends)
+            curves.append([name, choice, number(float(np.mean(means))), number(float(np.mean(ends))), listed])
+    head = ["family", "simulator alone, steps/s", "training, off", "on", "on over off", "on over the simulator"]
+    of_curves = ["family", "ahead", "validation, mean of the curves", "at the end", "of each seed"]
+    said = f"Validation returns of trainings of {result['steps']:,} steps:"
+    return [*wrapped(machine(result)), "", *table(head, speeds), "", said, "", *table(of_curves, curves)]
+
+
 def page(text: str) -> str:
     """docs/speed.md with its blocks as the committed results have them."""
     blocks = {
@@ -139,6 +161,7 @@ def page(text: str) -> str:
         "products": products(),
         "compiling": compiling(),
         "parts": parts(),
+        "ahead": ahead(),
         "neighbours": neighbours(),
         "seeds": seeds(),
     }
