@@ -68,7 +68,7 @@ def test_tuned_settings_of_a_shipped_family():
     }
     assert expert["learning_rate"] == "lin_0.001"
     assert tuned(registry.get("cartpole_drift")) == (training, expert), "like cartpole"
-    assert tuned(registry.get("hopper")).training["gamma"] == 0.99
+    assert tuned(registry.get("walker2d")).training["gamma"] == 0.99
 
 
 def test_own_settings_come_first_and_an_own_family_has_those_of_what_it_was_made_from():
