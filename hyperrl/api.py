@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,7 +39,7 @@ from hyperrl.streams import console
 from hyperrl.training import loop
 from hyperrl.training.held_out import Progressed
 from hyperrl.training.loop import Interrupted, NoLog
-from hyperrl.training.ranks import Ranks, joined
+from hyperrl.training.ranks import Ranks, joined, of_this_job
 from hyperrl.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -310,7 +309,7 @@ def train_seeds(
     """
     if not 1 <= seeds <= MOST_SEEDS:
         raise InputError(f"seeds={seeds}: must be 1 or more, at most {MOST_SEEDS:,}; choose another number")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if of_this_job().count > 1:
         raise InputError(f"seeds={seeds}: each is trained by one process; leave torchrun out, or --seeds")
     if "seed" in settings:
         raise InputError(f"seed={settings['seed']}: the seeds are 0 to {seeds - 1}; leave it out, or train one seed")

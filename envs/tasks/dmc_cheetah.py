@@ -5,8 +5,9 @@ task of the actuator-inversion benchmark (``hyperrl.envs.aib``), where the varia
 
 ``speed``, ``torso`` and ``speed_torso`` are the tasks of HyperZero (Rezaei-Shoshtari et al., AAAI 2023) and HyPoGen
 (Ren et al., ICLR 2025): which speed is asked for, backwards where it is negative, and half the length of the torso.
-They pay like ``run`` with the speed asked for in place of 10 m/s. Speeds and lengths are those of the commands that
-HyperZero published, with both directions where the speed alone varies. The total mass is 14 kg, whatever the lengths.
+They pay like ``run`` with the speed asked for in place of 10 m/s. Speeds, and lengths beside them, are those of the
+commands that HyperZero published. Negative speeds and the lengths of ``torso`` are not in them, and HyPoGen draws its
+training variants at random, so that variants here are not those of its table. The mass is 14 kg, whatever the lengths.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ _TARGET = Parameter(
 _FORWARDS = Parameter("target_speed", "m/s", 5.0, (1, 5), (1, 5), "(0, 50]", "speed asked for")
 _TORSO = Parameter("torso_length", "m", 0.5, (0.3, 0.7), (0.3, 0.7), "[0.1, 2]", "half the torso's length")
 _HYPOGEN = (
-    "ranges: Ren et al., HyPoGen: Optimization-Biased Hypernetworks for Generalizable Policy Generation, ICLR 2025"
+    "ranges after Ren et al., HyPoGen: Optimization-Biased Hypernetworks for Generalizable Policy Generation, ICLR 2025"
 )
 _SPEEDS, _TORSOS = np.linspace(0.5, 10, 20), np.linspace(0.3, 0.7, 41).round(2)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
-import os
 import shlex
 from dataclasses import fields
 from typing import Any
@@ -68,6 +67,7 @@ def _field_docs(cls: type) -> dict[str, str]:
 
 def _train(args: argparse.Namespace) -> None:
     from hyperrl.api import Interrupted, train, train_seeds
+    from hyperrl.training.ranks import of_this_job
 
     given = ("command", "run", "resume", "family", "seeds")
     settings = {name: value for name, value in vars(args).items() if name not in given}
@@ -84,7 +84,7 @@ def _train(args: argparse.Namespace) -> None:
             words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else [value])]
         again = shlex.join([*words, "--resume"])
         raise KeyboardInterrupt(f"{str(stop) or 'stopped'}; go on with: {again}") from None
-    if os.environ.get("RANK", "0") != "0":
+    if not of_this_job().first:
         return  # the first process of a training says it
     for run in runs:
         score, step = run.best["score"], run.best["step"]

@@ -73,7 +73,7 @@ class Ahead:
         self._thread.shutdown()
 
     def state_dict(self) -> dict[str, torch.Tensor] | None:
-        """The rollout that was collected; nothing where there is none, or where it failed, as it will again."""
+        """The rollout that was collected; nothing where there is none, or where it failed."""
         if self._next is None or self._next.exception():
             return None
         return self._next.result()._asdict()

@@ -115,20 +115,35 @@ class Ranks:
 ALONE = Ranks()
 
 
+def of_this_job() -> Ranks:
+    """What ``torchrun`` says in the environment of this process; alone where it says nothing.
+
+    Raises:
+        InputError: the environment holds something else.
+    """
+    given = {name: os.environ.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))}
+    rank, count = (int(text) if text.isdecimal() else -1 for text in given.values())
+    if count == 1:
+        return ALONE
+    if not 0 <= rank < count:
+        said = ", ".join(f"{name}={text}" for name, text in given.items())
+        raise InputError(f"{said}: must be a process and their number, as torchrun sets them; start it with torchrun")
+    return Ranks(rank, count)
+
+
 @contextmanager
 def joined(device: torch.device) -> Iterator[Ranks]:
     """Join the processes that ``torchrun`` started, for as long as a training takes; alone where it started none.
 
     Raises:
-        InputError: they do not find each other.
+        InputError: as ``of_this_job``, or they do not find each other.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
-        yield ALONE
+    ranks = of_this_job()
+    if ranks.count == 1:
+        yield ranks
         return
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    ranks = Ranks(int(os.environ["RANK"]), count)
     with ranks._lost():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:

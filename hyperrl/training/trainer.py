@@ -310,7 +310,7 @@ class Trainer:
         """One epoch: minibatches with as many samples of every variant, and the contexts (T, C) of their rows.
 
         Where parameters drift, a minibatch holds every copy at some of the steps, each with its own context. Where the
-        arm has a state, it holds all steps of some copies, in their order.
+        arm has a state, it holds all steps of some copies, in their order; there are as many as copies at the most.
         """
         drifting, generator = len(context_RTC) > 1, self.generators["minibatches"]
         if self.agent.state_size:

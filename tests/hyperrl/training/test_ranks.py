@@ -20,7 +20,7 @@ import hyperrl
 from hyperrl.config import Config
 from hyperrl.envs import InputError, registry
 from hyperrl.storage import checkpoint
-from hyperrl.training.ranks import ALONE, Ranks
+from hyperrl.training.ranks import ALONE, Ranks, of_this_job
 from hyperrl.training.trainer import Trainer
 
 SETTINGS = {"variants": 4, "copies": 3, "rollout": 16, "minibatches": 3, "steps": 4 * 3 * 16 * 8, "device": "cpu"}
@@ -177,6 +177,35 @@ def test_as_many_go_on_bit_for_bit_and_another_number_goes_on(ahead):
 def test_variants_that_cannot_be_shared_are_named():
     with pytest.raises(InputError, match=r"variants=5: must be a multiple of the 2 processes .*--variants 6"):
         Ranks(0, 2).share(5)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ALONE),
+        ({"RANK": "3"}, ALONE),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, Ranks(1, 2)),
+        ({"WORLD_SIZE": "1"}, ALONE),
+    ],
+)
+def test_the_environment_says_which_process_this_is(monkeypatch, given, expected):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert of_this_job() == expected
+
+
+@pytest.mark.parametrize("given", [("x", "2"), ("2", "2"), ("0", "two"), ("0", "-1"), ("", "2"), ("0", "")])
+def test_an_environment_that_is_not_torchruns_is_one_line(cli, monkeypatch, tmp_path, given):
+    for name, value in zip(("RANK", "WORLD_SIZE"), given, strict=True):
+        monkeypatch.setenv(name, value)
+    status, out, err = cli("train", "cartpole", "--run", tmp_path / "run", "--steps", "64")
+    assert (status, out) == (2, "")
+    assert err == (
+        f"hyperrl: RANK={given[0]}, WORLD_SIZE={given[1]}: must be a process and their number, as torchrun sets them; "
+        "start it with torchrun\n"
+    )
 
 
 def test_alone_nothing_is_reduced():
