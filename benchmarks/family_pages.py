@@ -23,7 +23,7 @@ from hyperrl.config import Config
 from hyperrl.envs import Family, InputError, registry
 from hyperrl.envs.audit import audit
 from hyperrl.envs.drift import Walk
-from hyperrl.families import tuned
+from hyperrl.families import configured
 from hyperrl.reports.tables import (
     AUDIT_COLUMNS,
     PARAMETER_COLUMNS,
@@ -105,12 +105,8 @@ def splits(family: Family) -> str:
 
 def settings(family: Family) -> str:
     """The family's settings that differ from the defaults of ``hyperrl train``."""
-    defaults = asdict(Config(""))
-    rows = [
-        (name, plain(value), plain(defaults[name]))
-        for name, value in tuned(family).training.items()
-        if value != defaults[name]
-    ]
+    defaults, ours = asdict(Config("")), {**asdict(configured(family, {})[1]), "family": ""}
+    rows = [(name, plain(value), plain(defaults[name])) for name, value in ours.items() if value != defaults[name]]
     return table(("setting", "here", "default"), rows)
 
 

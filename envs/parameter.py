@@ -20,6 +20,11 @@ MOST_LETTERS = 64
 Values = Mapping[str, Tensor]
 """Parameter name -> tensor that broadcasts against (T, E)."""
 
+SCALES = ("linear", "sign", "log", "reciprocal")
+"""Features of a value; see ``Parameter.features``."""
+SMALLEST = 0.2
+"""Magnitude, in half-ranges, below which logarithm and reciprocal of a range with both signs and no gap are flat."""
+
 _RESERVED = (
     *("self", "family", "render_mode", "id", "max_episode_steps", "disable_env_checker"),
     *("split", "episodes", "mode", "unknown"),
@@ -58,6 +63,8 @@ class Parameter:
     """One whole turn if the parameter is an angle, which is encoded as cosine and sine; else 0."""
     distractor: bool = False
     """Declared to have no effect. It has its default in the evaluation splits, and may train on one value."""
+    scales: tuple[str, ...] = ()
+    """Features that encode it, of ``SCALES``; empty: chosen from its range, see ``features``."""
 
     def __post_init__(self) -> None:
         who, taken = f"parameter {self.name!r}", ", ".join(_RESERVED)
@@ -93,6 +100,21 @@ class Parameter:
             )
         if self.period and not self.train[1] - self.train[0] <= self.period < math.inf:
             raise InputError(f"{who}: period={self.period:g} must be at least as long as train {span(self.train)}")
+        self._check_scales(who)
+
+    def _check_scales(self, who: str) -> None:
+        if isinstance(self.scales, str) or not all(scale in SCALES for scale in self.scales):
+            raise InputError(f"{who}: scales={self.scales!r}: must be some of {', '.join(SCALES)}; mend them")
+        object.__setattr__(self, "scales", tuple(self.scales))
+        if self.scales and (self.period or self.train[0] == self.train[1]):
+            kind = "an angle" if self.period else "trained on one value"
+            raise InputError(f"{who}: scales={self.scales!r}: it is {kind} and encoded as such; leave them out")
+        one_sign = self.train[0] >= 0 or self.train[1] <= 0
+        if {"log", "reciprocal"} & {*self.scales} and one_sign and self.admits(0.0):
+            raise InputError(
+                f"{who}: scales={self.scales!r}: log and reciprocal are infinite at 0, which bounds={self.bounds!r} "
+                "holds; leave 0 out of bounds, or them"
+            )
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -110,23 +132,59 @@ class Parameter:
     def features(self, value_T: Tensor) -> list[Tensor]:
         """Encode values (T,) as one or more features (T,), each about [-1, 1] over the training range.
 
-        The first is (value - centre) / half-range. A range with both signs adds the sign; a range whose ends differ by
-        a factor of 10 or more adds the logarithm and the reciprocal, unless 0 is within ``bounds``. An angle gives its
-        cosine and sine instead, and a parameter that trains on one value gives the value.
+        An angle gives its cosine and sine, and a parameter that trains on one value gives the value. Any other one
+        gives the features that ``encoding`` names:
+
+        - linear: (v - centre) / half-range.
+        - sign: that of v.
+        - log: log |v|, scaled by its ends as linear is. Where the range has both signs: sign(v) log(1 + |v| / s), 1 at
+          the end that is farther from 0, with s = ``gap``, or ``SMALLEST`` half-ranges where there is none.
+        - reciprocal: 1 / v, scaled likewise. Where the range has both signs: sign(v) / (1 + |v| / s).
         """
-        low, high = self.train
         if self.period:
             turn_T = value_T * (2 * math.pi / self.period)
             return [turn_T.cos(), turn_T.sin()]
-        if low == high:
+        if self.train[0] == self.train[1]:
             return [value_T]
-        features = [_scale(value_T, low, high)]
+        return [getattr(self, f"_{scale}")(value_T) for scale in self.encoding]
+
+    @property
+    def encoding(self) -> tuple[str, ...]:
+        """Its ``scales``, or those of its range.
+
+        These are linear, and sign where the range has both signs; or log and reciprocal where its ends differ by a
+        factor of 10 or more, unless 0 is within ``bounds``.
+        """
+        low, high = self.train
+        if self.scales:
+            return self.scales
         if low < 0 < high:
-            features.append(torch.sign(value_T))
-        elif not self.admits(0.0) and low * high > 0 and max(low / high, high / low) >= 10:
-            features.append(_scale(value_T.abs().log(), math.log(abs(low)), math.log(abs(high))))
-            features.append(_scale(1 / value_T, 1 / low, 1 / high))
-        return features
+            return ("linear", "sign")
+        decades = not self.admits(0.0) and low * high > 0 and max(low / high, high / low) >= 10
+        return ("linear", "log", "reciprocal") if decades else ("linear",)
+
+    def _linear(self, value_T: Tensor) -> Tensor:
+        return _scale(value_T, *self.train)
+
+    def _sign(self, value_T: Tensor) -> Tensor:
+        return torch.sign(value_T)
+
+    def _log(self, value_T: Tensor) -> Tensor:
+        low, high = self.train
+        if low < 0 < high:
+            largest = max(-low, high) / self._smallest
+            return torch.sign(value_T) * torch.log1p(value_T.abs() / self._smallest) / math.log1p(largest)
+        return _scale(value_T.abs().log(), math.log(abs(low)), math.log(abs(high)))
+
+    def _reciprocal(self, value_T: Tensor) -> Tensor:
+        low, high = self.train
+        if low < 0 < high:
+            return torch.sign(value_T) / (1 + value_T.abs() / self._smallest)
+        return _scale(1 / value_T, 1 / low, 1 / high)
+
+    @property
+    def _smallest(self) -> float:
+        return self.gap or SMALLEST * (self.train[1] - self.train[0]) / 2
 
     def coordinate(self, value_T: Tensor) -> Tensor:
         """Values (T,) as numbers within [-1, 1] over the training range, or as angles in radians; see ``decode``."""

@@ -27,7 +27,7 @@ from hyperrl.agents.encoder import TransitionEncoder
 from hyperrl.config import Config
 from hyperrl.envs import Family, InputError
 from hyperrl.envs.errors import one_line, origin
-from hyperrl.families import portable, resolve, tuned
+from hyperrl.families import configured, portable
 from hyperrl.jobs import run_jobs
 from hyperrl.play.policy import VariantPolicy, generated
 from hyperrl.storage import checkpoint
@@ -264,7 +264,7 @@ def train(
     """
     named = {"agent": agent, "seed": seed, "steps": steps, "device": device}
     chosen = {name: value for name, value in named.items() if value is not None} | settings
-    known, config = _configured(family, chosen)
+    known, config = configured(family, chosen)
     folder = _folder(run, f"{known.name}-{config.agent}-{config.seed}")
     picked = pick_device(config.device)
     config = replace(config, device=picked.type, family=portable(config.family, folder))
@@ -314,7 +314,7 @@ def train_seeds(
     if "seed" in settings:
         raise InputError(f"seed={settings['seed']}: the seeds are 0 to {seeds - 1}; leave it out, or train one seed")
     chosen = {name: value for name, value in settings.items() if value is not None}
-    known, config = _configured(family, chosen)
+    known, config = configured(family, chosen)
     folder = _folder(run, f"{known.name}-{config.agent}")
     config = replace(config, device=pick_device(config.device).type)
     folders = [folder / f"seed-{seed}" for seed in range(seeds)]
@@ -356,18 +356,6 @@ def _train_seed(family: str | Family, settings: dict[str, Any], folder: Path) ->
             raise
         return f"{one_line(error)} ({where.place}); mend it there"
     return None
-
-
-def _configured(family: str | Family, chosen: dict[str, Any]) -> tuple[Family, Config]:
-    """The family, and its own settings with those that were chosen."""
-    known = family if isinstance(family, Family) else resolve(family)
-    reference = known.name if isinstance(family, Family) else family
-    own = dict(tuned(known).training)
-    try:
-        Config(family=reference).updated(own)
-    except InputError as error:
-        raise InputError(f"family {known.name!r} of {reference}: wrong in its own `training`: {error}") from None
-    return known, Config(family=reference).updated({**own, **chosen})
 
 
 def _folder(run: str | Path | None, default: str) -> Path:

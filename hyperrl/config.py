@@ -194,6 +194,11 @@ class Config:
         return -(-self.steps // self.iteration_steps)
 
     @property
+    def evaluated(self) -> set[int]:
+        """Iterations after which the held-out variants are played."""
+        return {round((i + 1) * self.iterations / self.evaluations) for i in range(self.evaluations)}
+
+    @property
     def longest(self) -> int:
         """Steps of a held-out episode at most: as many as each copy plays in all of the training, or 1,000."""
         return max(1000, self.steps // (self.variants * self.copies))

@@ -12,6 +12,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 from hyperrl import streams
+from hyperrl.config import Config
 from hyperrl.envs import Family, InputError, registry
 from hyperrl.envs.errors import OTHERS_ERRORS, one_line
 from hyperrl.sources import load_file, load_module
@@ -107,9 +108,47 @@ class Tuned(NamedTuple):
     """Of the meta-loop: fields of ``Config``."""
     expert: Mapping[str, Any]
     """Of Stable-Baselines3's PPO on one variant alone."""
+    arms: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    """Arm -> what it learns better with than with ``training``."""
 
 
 NONE = Tuned(training=MappingProxyType({}), expert=MappingProxyType({}))
+
+
+def configured(family: str | Family, chosen: Mapping[str, Any]) -> tuple[Family, Config]:
+    """The family, and its own settings, those of the arm on top of them, and those that were chosen on top of all.
+
+    Raises:
+        InputError: there is no such family, or a setting is wrong.
+    """
+    known = family if isinstance(family, Family) else resolve(family)
+    reference = known.name if isinstance(family, Family) else family
+    own = tuned(known)
+    try:
+        config = Config(family=reference).updated(own.training)
+    except InputError as error:
+        raise InputError(f"family {known.name!r} of {reference}: wrong in its own `training`: {error}") from None
+    of_arm = own.arms.get(str(chosen.get("agent", config.agent)), {})
+    return known, Config(family=reference).updated({**own.training, **of_arm, **chosen})
+
+
+def read_training(path: Path) -> dict[str, Any]:
+    """The table `[training]` of a TOML file, such as ``hyperrl tune`` writes: fields of ``Config``.
+
+    Raises:
+        InputError: the file cannot be read, or has no such table.
+    """
+    remedy = "give a TOML file with a table [training], as hyperrl tune writes it"
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {one_line(error)}; {remedy}") from None
+    found = content.get("training")
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: has no table [training]; {remedy}")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
 
 def tuned(family: Family) -> Tuned:
@@ -119,12 +158,14 @@ def tuned(family: Family) -> Tuned:
     are none.
     """
     shipped = _shipped(family.name) or _shipped(family.origin) or NONE
-    return Tuned(family.training or shipped.training, family.expert or shipped.expert)
+    if family.training:
+        return Tuned(family.training, family.expert or shipped.expert)
+    return shipped._replace(expert=family.expert or shipped.expert)
 
 
 @cache
 def _shipped(name: str) -> Tuned | None:
-    """What ``settings/NAME.toml`` holds: two tables, on top of those of the family that it is ``like``."""
+    """What ``settings/NAME.toml`` holds: tables, on top of those of the family that it is ``like``."""
     path = files("hyperrl") / "settings" / f"{name}.toml"
     if not (name.isidentifier() and path.is_file()):
         return None
@@ -134,4 +175,4 @@ def _shipped(name: str) -> Tuned | None:
     def table(key: str) -> Mapping[str, Any]:
         return MappingProxyType({**getattr(base, key), **content.get(key, {})})
 
-    return Tuned(training=table("training"), expert=table("expert"))
+    return Tuned(training=table("training"), expert=table("expert"), arms=table("arms"))

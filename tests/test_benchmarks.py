@@ -1,12 +1,18 @@
 """Committed results have the keys that their scripts write, and the pages say what the committed results say."""
 
+import dataclasses
 import importlib
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import hyperrl
+from hyperrl.envs import registry
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -93,3 +99,99 @@ def test_the_programs_of_the_peers_train_with_one_batch(script):
         assert re.search(r"ENVIRONMENTS, ROLLOUT(, WARM)? = 256, 64\b", text), program
         assert re.search(r"epochs\"?(=|: )4\b", text), program
         assert re.search(r"mini_?batch(es)?\"?(=|: )4\b|mini_batches\": 4|ROLLOUT // 4", text), program
+
+
+@pytest.fixture
+def matrix(script, tmp_path, monkeypatch):
+    """A module of cells that keeps everything in a temporary folder, and a file of four cells of two tiny families."""
+    cells = script("cells")
+    monkeypatch.setattr(cells, "CELLS", tmp_path / "cells")
+    monkeypatch.setattr(cells, "RUNS", tmp_path / "runs")
+    path = tmp_path / "tiny.toml"
+    settings = "{ steps = 2_000, variants = 4, copies = 2, rollout = 16, evaluations = 2, minibatches = 2 }"
+    rows = f'families = ["ode1"]\narms = ["hyper", "recurrent"]\nseeds = 2\nsettings = {settings}\nepisodes = 2'
+    path.write_text(f"[[rows]]\n{rows}\n")
+    return cells, path
+
+
+def measured(cells, seed, part="validation"):
+    returns = {part: np.full((3, 2), float(seed))}
+    return cells.Measured(1.5, 10, 2_000, float(seed), {}, [], {}, {part: np.zeros((3, 1))}, returns)
+
+
+def test_a_matrix_begins_with_the_first_seeds_and_its_rows_keep_every_return(matrix):
+    cells, path = matrix
+    read = cells.read_matrix(path)
+    assert [(cell.arm, cell.seed) for cell in read] == [("hyper", 0), ("recurrent", 0), ("hyper", 1), ("recurrent", 1)]
+    first, second = read[0], read[2]
+    assert not first.row.has(first)
+    second.row.add(second, measured(cells, 1))
+    first.row.add(first, measured(cells, 0))
+    assert first.row.has(first)
+    assert first.row.has(second)
+    assert not read[1].row.has(read[1])
+    assert list(first.row.read()["seeds"]) == ["1", "0"], "in the order in which they were measured"
+    np.testing.assert_array_equal(first.row.arrays()["validation_returns"][:, 0, 0], [1, 0])
+
+
+def test_a_row_forgets_other_settings_and_survives_a_kill_between_its_two_files(matrix):
+    cells, path = matrix
+    cell = cells.read_matrix(path)[0]
+    other = dataclasses.replace(cell, settings={**cell.settings, "gamma": 0.5})
+    assert other.folder != cell.folder
+    assert other.folder.name == cell.folder.name
+    cell.row.add(cell, measured(cells, 7))
+    assert not cell.row.has(other)
+    cell.row.add(other, measured(cells, 3))
+    assert cell.row.has(other)
+    assert not cell.row.has(cell)
+    cell.row._add_returns(1, measured(cells, 5))  # the JSON file is not there yet
+    again = dataclasses.replace(other, seed=1)
+    assert not cell.row.has(again)
+    again.row.add(again, measured(cells, 4))
+    np.testing.assert_array_equal(cell.row.arrays()["validation_returns"][:, 0, 0], [3, 4])
+
+
+def test_the_runner_measures_what_is_missing_keeps_what_fails_and_begins_nothing_late(script, matrix):
+    cells, path = matrix
+    measuring = script("measuring")
+    cell = cells.read_matrix(path)[0]
+    assert measuring.measure(0.0, cell) is None, "the deadline is over"
+    found = measuring.measure(float("inf"), cell)
+    assert set(found.returns) == {"validation", "interpolation", "extrapolation"}
+    run = hyperrl.load(cell.folder)
+    np.testing.assert_array_equal(found.returns["interpolation"], run.evaluate("interpolation", 2).returns_TE)
+    failing = dataclasses.replace(cell, settings={**cell.settings, "gamma": 7})
+    assert "gamma=7" in measuring.measure(float("inf"), failing)
+    cell.row.add(cell, "gamma=7: must be within [0, 1]")
+    assert cell.row.has(cell), "what fails once fails again"
+    missing = script("runner").missing(cells.read_matrix(path))
+    assert [(cell.arm, cell.seed) for cell in missing] == [("hyper", 1), ("recurrent", 0), ("recurrent", 1)]
+    assert set(script("runner").seconds_of(missing)) == set(missing)
+
+
+def test_searched_settings_stand_below_a_mark_and_replace_the_earlier_ones(script):
+    written, text = script("search").written, "[training]\nsteps = 3\n"
+    once = written(text, {"hyper": {"gamma": 0.9, "epochs": 2}, "concat": {"gamma": 0.8}})
+    assert tomllib.loads(once) == {
+        "training": {"steps": 3},
+        "arms": {"hyper": {"gamma": 0.9, "epochs": 2}, "concat": {"gamma": 0.8}},
+    }
+    assert tomllib.loads(written(once, {"blind": {"epochs": 1}}))["arms"] == {"blind": {"epochs": 1}}
+
+
+def test_families_for_the_ablation_of_encodings_stay_within_the_shipped_training_ranges(script):
+    encoded = script("encoded")
+    rows = tomllib.loads((ROOT / "benchmarks" / "matrices" / "encodings.toml").read_text())["rows"]
+    for reference in rows[0]["families"]:
+        name = reference.partition(":")[2]
+        family, shipped = getattr(encoded, name), registry.get(name.partition("__")[0])
+        for parameter, whole in zip(family.parameters, shipped.parameters, strict=True):
+            assert parameter.wide == whole.train
+            assert parameter.admits(parameter.train[0])
+            assert parameter.gap == whole.gap
+        outside = family.variants("extrapolation", 64)
+        assert not shipped.distance(outside).any(), "nothing of the reported extrapolation"
+        assert (family.distance(outside) > 0).all()
+    torque = encoded.pendulum_signed__all["max_torque"]
+    assert (torque.train, torque.wide, torque.scales) == ((-2, 2), (-3, 3), ("linear", "sign", "log", "reciprocal"))

@@ -18,7 +18,7 @@ from hyperrl.cli import build_parser
 from hyperrl.config import Config
 from hyperrl.envs import InputError, registry
 from hyperrl.envs.audit import audit
-from hyperrl.families import resolve, tuned
+from hyperrl.families import configured, resolve
 from hyperrl.play.actors import random_actions
 from hyperrl.play.episodes import play
 
@@ -263,7 +263,8 @@ def test_families_are_as_documented(name):
 def test_settings_are_as_documented(name):
     defaults = asdict(Config(""))
     shown = {row[0].strip("`"): row[1:] for row in cells(family_page(name, "Settings"))}
-    given = {key: value for key, value in tuned(registry.get(name)).training.items() if value != defaults[key]}
+    ours = {**asdict(configured(name, {})[1]), "family": ""}
+    given = {key: value for key, value in ours.items() if value != defaults[key]}
     assert shown.keys() == given.keys(), "written anew by python benchmarks/family_pages.py"
     for key, value in given.items():
         for text, number in zip(shown[key], (value, defaults[key]), strict=True):

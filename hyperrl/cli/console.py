@@ -14,6 +14,8 @@ EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
 SPLIT = "interpolation"
 SEE = "hyperrl families explains splits"
+LONGEST_DURATION = 3_600_000.0
+"""Seconds: six weeks."""
 WHERE = {name: name for name in ("workers", "backend", "scheduler")}
 """Keywords of ``hyperrl.jobs.run_jobs`` and the options of ``add_workers`` that give them."""
 
@@ -137,6 +139,22 @@ def whole_number(text: str) -> int:
     if not number.is_integer():
         raise argparse.ArgumentTypeError(f"{text}: must be a whole number")
     return int(number)
+
+
+def duration(text: str) -> float:
+    """Seconds of a time such as 90s, 10m, 2h or 1.5h.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
+    try:
+        seconds = float(text[:-1]) * unit
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= LONGEST_DURATION:
+        raise argparse.ArgumentTypeError(f"{text}: must be a time above 0 and at most 1000h; give it as 90s, 10m or 2h")
+    return seconds
 
 
 def read_parameters(words: Sequence[str] | None) -> dict[str, Any] | None:

@@ -11,12 +11,12 @@ from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 
 from hyperrl import __version__
-from hyperrl.cli import adapt, compare, evaluate, experts, export, families, play, train
+from hyperrl.cli import adapt, compare, evaluate, experts, export, families, play, train, tune
 from hyperrl.cli.console import EXIT_INTERRUPTED, EXIT_MISTAKE, Parser, one_printable_line
 from hyperrl.envs.errors import origin
 from hyperrl.streams import Stream, occupy
 
-GROUPS = (families, train, evaluate, compare, adapt, experts, play, export)
+GROUPS = (families, train, tune, evaluate, compare, adapt, experts, play, export)
 """Modules of commands."""
 
 

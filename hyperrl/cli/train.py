@@ -28,6 +28,12 @@ def add(commands: Commands) -> None:
         type=whole_number,
         help="train so many agents, of the seeds 0, 1, ..., into RUN/seed-0 ..., one on each processor at once",
     )
+    command.add_argument(
+        "--config",
+        type=path_of,
+        metavar="FILE.toml",
+        help="settings of a table [training], as hyperrl tune writes them; options given here count before them",
+    )
     _add_settings(command)
     command.set_defaults(command=_train)
 
@@ -67,11 +73,13 @@ def _field_docs(cls: type) -> dict[str, str]:
 
 def _train(args: argparse.Namespace) -> None:
     from hyperrl.api import Interrupted, train, train_seeds
+    from hyperrl.families import read_training
     from hyperrl.training.ranks import of_this_job
 
-    given = ("command", "run", "resume", "family", "seeds")
+    given = ("command", "run", "resume", "family", "seeds", "config")
     settings = {name: value for name, value in vars(args).items() if name not in given}
     settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    settings = {**(read_training(args.config) if args.config else {}), **settings}
     try:
         if args.seeds is None:
             runs = [train(args.family, run=args.run, resume=args.resume, **settings)]

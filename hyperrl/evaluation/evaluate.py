@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hyperrl.envs import InputError
+from hyperrl.envs import Family, InputError
 from hyperrl.envs.drift import walking
 from hyperrl.evaluation.calibration import Prediction
 from hyperrl.evaluation.statistics import Interval, interval, iqm, worst_tenth
@@ -140,6 +140,29 @@ def evaluate(
     note = family.range_note(table_TP)
     if note:
         warnings.warn(note, stacklevel=2)
+    return evaluate_table(run, family, table_TP, episodes, None if parameters is not None else split, experts, drift)
+
+
+def evaluate_table(
+    run: StoredRun,
+    family: Family,
+    table_TP: np.ndarray,
+    episodes: int,
+    split: str | None = None,
+    experts: Path = EXPERTS,
+    drift: float | None = None,
+) -> Evaluation:
+    """Play greedy episodes with the policies generated for any variants (T, P), in SI units.
+
+    Args:
+        run: the trained agent.
+        family: the run's, or a family with its spaces and parameters.
+        table_TP: the variants.
+        episodes: greedy episodes a variant, 1 or more.
+        split: what the evaluation names the variants.
+        experts: folder of their cache.
+        drift: what the evaluation says of it.
+    """
     actor = AgentActor(run.agent, family)
     gamma = run.config.gamma
     played = play(family, table_TP, actor, episodes, gamma=gamma)
@@ -151,7 +174,7 @@ def evaluate(
         family=family.name,
         agent=run.config.agent,
         seed=run.config.seed,
-        split=None if parameters is not None else split,
+        split=split,
         variants_TP=table_TP,
         parameters=family.untable(table_TP),
         returns_TE=played.returns_TE,

@@ -21,7 +21,7 @@ from hyperrl.storage.files import temporary, write_atomically
 
 FILE, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
 """Names in a run's folder: the last checkpoint, and the one before it."""
-FORMAT = 7
+FORMAT = 8
 """Raised whenever an older checkpoint can no longer be read."""
 
 

@@ -34,7 +34,7 @@ FINGERPRINTED = 3
 
 def definition(family: Family) -> dict[str, Any]:
     """What a trained agent takes for granted of its family."""
-    parameters = [asdict(parameter) for parameter in family.parameters]
+    parameters = [{**asdict(parameter), "scales": list(parameter.encoding)} for parameter in family.parameters]
     for parameter in parameters:
         del parameter["note"]
     return {

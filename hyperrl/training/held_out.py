@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,10 +40,9 @@ class Progressed:
 class HeldOut:
     """The held-out variants played during training."""
 
-    def __init__(self, family: Family) -> None:
-        self.variants: dict[str, np.ndarray] = {}
-        for split in family.splits:
-            self.variants[split] = family.variants(split, HELD_OUT[split])
+    def __init__(self, family: Family, splits: Sequence[str] | None = None) -> None:
+        """Draw them: of all splits, or of some with ``validation`` among them."""
+        self.variants = {split: family.variants(split, HELD_OUT[split]) for split in splits or family.splits}
 
     def play(self, trainer: Trainer, progressed: Progressed) -> dict[str, float]:
         """Play every split at once, remember the curves, and keep the agent if it is the best on validation.

@@ -119,7 +119,7 @@ def run_loop(
     """
     config, path = trainer.config, folder / checkpoint.FILE
     held_out = HeldOut(trainer.family)
-    evaluated = {round((i + 1) * config.iterations / config.evaluations) for i in range(config.evaluations)}
+    evaluated = config.evaluated
     saved = started = time.monotonic()
     first, before, ranks = trainer.steps, progressed.elapsed, trainer.ranks
     with (

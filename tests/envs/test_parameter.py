@@ -82,6 +82,37 @@ def test_a_negative_decade_has_the_same_features():
     torch.testing.assert_close(reciprocal, torch.tensor([-1.0, (-1 + 5.05) / -4.95, 1.0]))
 
 
+def test_scales_of_a_range_with_both_signs_are_odd_and_1_or_the_reciprocal_at_its_end():
+    every = ("linear", "sign", "log", "reciprocal")
+    gap = Parameter("torque", "N m", 2.0, (-3, 3), (-4, 4), gap=1, scales=every)
+    values = torch.tensor([-3.0, -1.0, 1.0, 3.0])
+    linear, sign, log, reciprocal = gap.features(values)
+    torch.testing.assert_close(linear, values / 3)
+    assert sign.tolist() == [-1, -1, 1, 1]
+    half = math.log(2) / math.log(4)
+    torch.testing.assert_close(log, torch.tensor([-1.0, -half, half, 1.0]))
+    torch.testing.assert_close(reciprocal, torch.tensor([-0.25, -0.5, 0.5, 0.25]))
+    plain = Parameter("c", "1", 1.0, (-5, 5), (-10, 10), scales=("reciprocal", "log"))
+    reciprocal, log = plain.features(torch.tensor([0.0, 1.0, -5.0, 10.0]))  # a fifth of the half-range is 1
+    torch.testing.assert_close(reciprocal, torch.tensor([0.0, 1 / 2, -1 / 6, 1 / 11]))
+    torch.testing.assert_close(log, torch.tensor([0.0, math.log(2), -math.log(6), math.log(11)]) / math.log(6))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"scales": ("cubic",)}, r"scales=\('cubic',\): must be some of linear, sign, log, reciprocal"),
+        ({"scales": "log"}, "must be some of"),
+        ({"scales": ("linear",), "period": 10.0}, "it is an angle"),
+        ({"scales": ("linear",), "train": (2, 2), "distractor": True}, "trained on one value"),
+        ({"scales": ("log",)}, "infinite at 0"),
+    ],
+)
+def test_scales_that_do_not_fit_are_refused(changes, said):
+    with pytest.raises(InputError, match=said):
+        Parameter(**{"name": "m", "unit": "kg", "default": 2.0, "train": (1, 3), "wide": (1, 3), **changes})
+
+
 EVERY = [(family.name, p) for family in FAMILIES for p in family.parameters if not p.distractor]
 every_parameter = pytest.mark.parametrize(
     "parameter", [p for _, p in EVERY], ids=[f"{name}-{p.name}" for name, p in EVERY]

@@ -7,11 +7,13 @@ from importlib.resources import files
 import pytest
 
 import hyperrl
+from hyperrl import families
+from hyperrl.agents import ARMS
 from hyperrl.config import Config
 from hyperrl.envs import InputError, registry
 from hyperrl.envs.distractors import distractors
 from hyperrl.experts.settings import expert_settings
-from hyperrl.families import resolve, tuned
+from hyperrl.families import NONE, Tuned, resolve, tuned
 
 DATACLASS = """
 from __future__ import annotations
@@ -52,12 +54,13 @@ def test_there_are_settings_of_shipped_families_only_and_their_keys_are_known():
     assert {path.name for path in folder.iterdir()} == {f"{name}.toml" for name in registry.families()}
     for path in folder.iterdir():
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-        assert content.keys() <= {"like", "training", "expert"}
+        assert content.keys() <= {"like", "training", "expert", "arms"}
+        assert content.get("arms", {}).keys() <= ARMS.keys()
         assert content.get("like", "cartpole") in registry.families()
 
 
 def test_tuned_settings_of_a_shipped_family():
-    training, expert = tuned(registry.get("cartpole"))
+    training, expert = tuned(registry.get("cartpole"))[:2]
     assert training == {
         "steps": 250_000,
         "copies": 4,
@@ -67,17 +70,30 @@ def test_tuned_settings_of_a_shipped_family():
         "evaluations": 6,
     }
     assert expert["learning_rate"] == "lin_0.001"
-    assert tuned(registry.get("cartpole_drift")) == (training, expert), "like cartpole"
+    assert tuned(registry.get("cartpole_drift"))[:2] == (training, expert), "like cartpole"
     assert tuned(registry.get("walker2d")).training["gamma"] == 0.99
 
 
 def test_own_settings_come_first_and_an_own_family_has_those_of_what_it_was_made_from():
     cartpole = registry.get("cartpole")
     mine = dataclasses.replace(cartpole, name="mine", training={"steps": 7})
-    assert tuned(mine) == ({"steps": 7}, tuned(cartpole).expert)
+    assert tuned(mine) == ({"steps": 7}, tuned(cartpole).expert, {})
     assert tuned(distractors(cartpole, 2)) == tuned(cartpole)
-    assert tuned(dataclasses.replace(cartpole, name="mine", origin="mine")) == ({}, {})
-    assert tuned(dataclasses.replace(cartpole, name="mine", origin="../cartpole")) == ({}, {})
+    assert tuned(dataclasses.replace(cartpole, name="mine", origin="mine")) == NONE
+    assert tuned(dataclasses.replace(cartpole, name="mine", origin="../cartpole")) == NONE
+
+
+def test_an_arm_has_settings_of_its_own_on_top_and_what_is_chosen_comes_first(monkeypatch):
+    arms = {"concat": {"gamma": 0.9, "epochs": 2}}
+    monkeypatch.setattr(families, "tuned", lambda family: Tuned({"gamma": 0.8, "steps": 7}, {}, arms))
+    for chosen, gamma, epochs in (
+        ({}, 0.8, 4),
+        ({"agent": "concat"}, 0.9, 2),
+        ({"agent": "concat", "gamma": 0.5}, 0.5, 2),
+        ({"agent": "blind"}, 0.8, 4),
+    ):
+        _, config = families.configured("cartpole", chosen)
+        assert (config.gamma, config.epochs, config.steps) == (gamma, epochs, 7)
 
 
 @pytest.mark.parametrize(
