@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from common import SETTINGS, parameter_count, save, save_cells
-from families import FOLDER
 
 import hyperrl
 from hyperrl.adapt import adapt
@@ -40,6 +39,8 @@ from hyperrl.play.episodes import play
 from hyperrl.storage.files import write_json
 
 FAMILIES = ("cartpole", "pendulum", "point", "ode2")
+FOLDER = Path("runs/benchmarks")
+"""Of the runs."""
 OFFSET = 128
 """First variant of a split that is reported: constants were chosen with the first 96 in view."""
 IN_VIEW = 96

@@ -144,15 +144,21 @@ class Row:
         """Of its files, without their ending."""
         return CELLS / self.family / self.name
 
+    @property
+    def seeds(self) -> int:
+        """How many were measured."""
+        return len(self.read().get("seeds", {}))
+
     def read(self) -> dict[str, Any]:
         """The JSON file; empty where nothing was measured."""
         path = self.path.with_suffix(".json")
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The returns and variants, in float64."""
+        """The returns and variants, in float64; the JSON file, written after this one, says how many seeds count."""
         with np.load(self.path.with_suffix(".npz")) as stored:
-            return {key: stored[key].astype(np.float64) for key in stored.files}
+            arrays = {key: stored[key].astype(np.float64) for key in stored.files}
+        return {key: array[: self.seeds] if key.endswith("_returns") else array for key, array in arrays.items()}
 
     def has(self, cell: Cell) -> bool:
         """Whether the cell is measured, with the settings that it has now."""
@@ -184,11 +190,11 @@ class Row:
         os.replace(temporary, self.path.with_suffix(".json"))
 
     def _add_returns(self, seeds: int, measured: Measured) -> None:
-        """Append the returns of one more seed; the JSON file, written after this one, says how many count."""
+        """Append the returns of one more seed."""
         arrays = self.arrays() if seeds else {}
         for part, returns_TE in measured.returns.items():
             arrays[f"{part}_variants"] = measured.variants[part]
-            before = [arrays[f"{part}_returns"][:seeds]] if seeds else []
+            before = [arrays[f"{part}_returns"]] if seeds else []
             arrays[f"{part}_returns"] = np.concatenate([*before, returns_TE[None]])
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".tmp.npz")

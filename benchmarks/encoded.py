@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from hyperrl.envs import Family, Parameter, registry
 
-SIGNED = ("pendulum_signed", "mountain_car_continuous_signed", "cartpole_continuous")
-"""Families with a parameter that multiplies the action, of both signs."""
+SIGNED = ("pendulum_signed", "mountain_car_continuous_signed", "cartpole_continuous", "pendulum_spin")
+"""Families with a parameter of both signs: it multiplies the action, and in the last one it is a target."""
 POSITIVE = ("cartpole", "pendulum", "acrobot", "point")
 """Families of masses, lengths and gravity."""
 ENCODINGS = {

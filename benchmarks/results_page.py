@@ -9,34 +9,41 @@ only a result in results/earlier, its row says so and has no interval: there are
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ode
+from cells import Row
 from common import (
+    CELLS,
     EARLIER,
     RESULTS,
     SETTINGS,
     between,
     filled,
-    load_cells,
     number,
     percent,
     region_name,
     table,
     wrapped,
 )
-from families import normalised_RT
+from experts import stored_experts
+from matplotlib import colormaps
 from matplotlib.figure import Figure
+from published import GRID, inside_training_range
+from search import TRIALS
 
+from hyperrl.agents import ARMS
 from hyperrl.envs import registry
 from hyperrl.evaluation.statistics import interval, iqm, worst_tenth_of_variants
+from hyperrl.experts.cache import normalised
 
 DOCS = Path(__file__).parents[1] / "docs"
 README = Path(__file__).parents[1] / "README.md"
-COLOURS = {"hyper": "#4C72B0", "concat": "#DD8452", "blind": "#8C8C8C"}
+COLOURS = dict(zip(ARMS, colormaps["tab10"].colors, strict=False))
 SPLITS = ("interpolation", "extrapolation", "combination")
 WHAT_VARIES = {
     "point": "direction and strength of the actuators, mass, goal",
@@ -50,6 +57,7 @@ WHAT_VARIES = {
     "lunar_lander": "gravity",
 }
 """Families of README's table."""
+README_ARMS = ("hyper", "concat", "blind")
 SIMULATORS = ("half_cheetah_velocity", "lunar_lander")
 """Families whose learning curves have a figure of their own."""
 NOTE = "earlier code, no interval"
@@ -62,7 +70,7 @@ class Arm:
     family: str
     agent: str
     result: dict[str, Any]
-    cells: dict[str, np.ndarray] | None
+    cells: Mapping[str, np.ndarray] | None
     """None: measured with an earlier version of the code."""
 
     @property
@@ -72,13 +80,13 @@ class Arm:
 
     @property
     def runs(self) -> list[dict[str, Any]]:
-        """What an earlier version saved of each seed."""
-        return self.result["runs"]
+        """What was saved of each seed."""
+        return self.result["runs"] if self.cells is None else list(self.result["seeds"].values())
 
     @property
     def seeds(self) -> int:
         """How many agents."""
-        return len(self.result["seeds"] if self.cells is not None else self.runs)
+        return len(self.runs)
 
     @property
     def steps(self) -> int:
@@ -90,10 +98,28 @@ class Arm:
         """Numbers that training changes."""
         return f"{self.result['parameters']:,}" if self.cells is not None else "-"
 
+    @cached_property
+    def settings(self) -> str:
+        """How its settings were found: in how many trials, or by hand."""
+        path = TRIALS / f"{self.family}-{self.agent}.json"
+        if self.cells is None or not self.result["settings"] or not path.exists():
+            return "by hand"
+        search = json.loads(path.read_text(encoding="utf-8"))
+        used = self.result["settings"]
+        best = search["best"]["settings"]
+        return f"{search['trials_asked']} trials" if all(used[name] == best[name] for name in best) else "by hand"
+
     @property
     def curves(self) -> list[dict[str, Any]]:
         """Learning curve of each seed."""
-        return self.result["curves"] if self.cells is not None else [run["curves"] for run in self.runs]
+        return [run["curves"] for run in self.runs]
+
+    def off(self, split: str) -> float | None:
+        """|predicted - measured| / |measured| discounted return, mean over seeds."""
+        if self.cells is None or any(split not in run["calibration"] for run in self.runs):
+            return None
+        found = np.array([run["calibration"][split] for run in self.runs])
+        return float(np.mean(np.abs(found[:, 0] - found[:, 1]) / np.abs(found[:, 1])))
 
     def returns_RTE(self, split: str) -> np.ndarray | None:
         """Return of each seed, variant and start."""
@@ -109,16 +135,24 @@ class Arm:
         )
         return float(np.mean(means)) if means else None
 
-    def normalised(self) -> tuple[float, int, Any] | None:
-        """Mean normalised return, of how many experts, and ends of its interval over seeds."""
+    def normalised_RTE(self, split: str) -> np.ndarray | None:
+        """Returns of the variants that have an expert: 0 a random policy, 1 the expert."""
+        returns_RTE, experts = self.returns_RTE(split), stored_experts(self.family, split)
+        if returns_RTE is None or experts is None:
+            return None
+        count = len(experts.expert_T)
+        return normalised(returns_RTE[:, :count], experts.random_T[:, None], experts.expert_T[:, None])
+
+    def normalised(self, split: str = "interpolation") -> tuple[float, int, Any] | None:
+        """Mean normalised return, of how many experts, and ends of its interval over seeds and starts."""
         if self.cells is None:
             scored = [run["normalised"] for run in self.runs if "normalised" in run]
             return (float(np.mean(scored)), self.runs[0]["experts"], None) if scored else None
-        scores_RT = normalised_RT(self.cells)
-        if scores_RT is None:
+        scores_RTE = self.normalised_RTE(split)
+        if scores_RTE is None:
             return None
-        found = interval(scores_RT[..., None], np.mean, ("seeds",))
-        return float(scores_RT.mean()), scores_RT.shape[1], found.ends if found else None
+        found = interval(scores_RTE, np.mean)
+        return float(scores_RTE.mean()), scores_RTE.shape[1], found.ends if found else None
 
     def solved(self) -> float | None:
         """Share of interpolation variants at the task's own threshold."""
@@ -140,20 +174,27 @@ class Arm:
 def read() -> dict[str, dict[str, Arm]]:
     """Family -> arm -> what was measured last."""
     found: dict[str, dict[str, Arm]] = {}
-    for folder in (EARLIER, RESULTS):
-        for path in folder.glob("*.json"):
-            result = json.loads(path.read_text())
-            if "families.py" in result["command"]:
-                agent = result["agent"]
-                family = result.get("family", path.stem.removesuffix(f"-{agent}"))
-                cells = load_cells(f"{family}-{agent}") if folder == RESULTS else None
-                found.setdefault(family, {})[agent] = Arm(family, agent, result, cells)
+    for path in EARLIER.glob("*.json"):
+        found.setdefault(path.stem, {})["hyper"] = Arm(path.stem, "hyper", json.loads(path.read_text()), None)
+    for folder in CELLS.iterdir():
+        for agent in ARMS if folder.name in registry.families() else ():
+            row = Row(folder.name, agent)
+            if row.seeds:
+                found.setdefault(folder.name, {})[agent] = Arm(folder.name, agent, row.read(), row.arrays())
     return {family: found[family] for family in sorted(found)}
 
 
 def in_order(results: dict[str, dict[str, Arm]]) -> list[Arm]:
     """Family by family, arm by arm."""
-    return [arms[agent] for arms in results.values() for agent in COLOURS if agent in arms]
+    return [arms[agent] for arms in results.values() for agent in ARMS if agent in arms]
+
+
+def with_splits(results: dict[str, dict[str, Arm]]) -> dict[str, dict[str, Arm]]:
+    """The arms that played the family's splits, not only a published grid."""
+    return {
+        family: {agent: arm for agent, arm in arms.items() if arm.mean("interpolation") is not None}
+        for family, arms in results.items()
+    }
 
 
 def with_interval(value: float | None, ends: Any, digits: int | None = None) -> str:
@@ -174,10 +215,11 @@ def mean_cell(arm: Arm, split: str) -> str:
 
 def means_table(results: dict[str, dict[str, Arm]]) -> list[str]:
     """A row a family and arm: means of the splits."""
-    head = ["family", "arm", "parameters of the arm", "seeds", "steps", "interpolation", "extrapolation"]
+    head = ["family", "arm", "parameters of the arm", "settings", "seeds", "steps", "interpolation", "extrapolation"]
     rows = [
-        [arm.name, arm.agent, arm.parameters, str(arm.seeds), f"{arm.steps:,}", *(mean_cell(arm, s) for s in SPLITS)]
-        for arm in in_order(results)
+        [arm.name, arm.agent, arm.parameters, arm.settings, str(arm.seeds), f"{arm.steps:,}"]
+        + [mean_cell(arm, split) for split in SPLITS]
+        for arm in in_order(with_splits(results))
     ]
     return table([*head, "combination or gap"], rows)
 
@@ -187,7 +229,7 @@ def detail_table(results: dict[str, dict[str, Arm]]) -> list[str]:
     head = ["family", "arm", "parameters of the arm", "IQM", "worst tenth", "worst interpolation variant", "solved"]
     head += ["normalised (of N experts)", "value network off by"]
     rows = []
-    for arm in in_order(results):
+    for arm in in_order(with_splits(results)):
         returns_RTE, known = arm.returns_RTE("interpolation"), arm.normalised()
         middle, tenth, off = "-", "-", "-"
         if returns_RTE is not None:
@@ -195,8 +237,7 @@ def detail_table(results: dict[str, dict[str, Arm]]) -> list[str]:
             ends = [each.ends if each else None for each in found]
             middle = with_interval(iqm(returns_RTE), ends[0])
             tenth = with_interval(float(worst_tenth_of_variants(returns_RTE[None], (1, 2, 3))[0]), ends[1])
-            errors = [arm.result["calibration"][s]["relative_error"] for s in SPLITS if s in arm.result["calibration"]]
-            off = ", ".join(percent(float(np.mean(error))) for error in errors)
+            off = ", ".join(percent(arm.off(split)) for split in SPLITS if arm.off(split) is not None)
         share = "-" if known is None else f"{with_interval(known[0], known[2], 3)} of {known[1]}"
         detail = [middle, tenth, number(arm.worst()), percent(arm.solved()), share, off]
         rows.append([arm.name, arm.agent, arm.parameters, *detail])
@@ -231,8 +272,9 @@ def sizes(results: dict[str, dict[str, Arm]]) -> list[str]:
     sentences = [
         "The arms have target networks of the same sizes, not the same number of parameters"
         + (f": {text} in the tables below." if text else "."),
-        "A concat arm as large as the hypernetwork was not run.",
-        f"Settings: {SETTINGS}.",
+        "Settings: where a row says how many trials, every arm of that family got the same search on validation "
+        "variants (`python benchmarks/search.py FAMILY`, trials in benchmarks/results/trials); where it says by hand: "
+        f"{SETTINGS}.",
         f"The hypernetwork trains at {number(ratio, 2)} of concat's steps/s (`python benchmarks/speed.py`, rounds "
         f"{number(min(each), 2)} to {number(max(each), 2)}) and writes one variant's weights in "
         f"{number(speed['generate_one_variant_ms']['median'], 2)} ms.",
@@ -269,34 +311,26 @@ def cartpole() -> list[str]:
     return wrapped(" ".join(sentences))
 
 
-def ode_table() -> list[str]:
-    """Average evaluation reward of every arm."""
-    head = ["family", "arm", "parameters of the arm", "variants", "AER", "each seed"]
+def ode_table(results: dict[str, dict[str, Arm]]) -> list[str]:
+    """Average evaluation reward of every arm on the published grids."""
+    head = ["family", "arm", "parameters of the arm", "settings", "steps", "variants", "AER", "each seed"]
     head += ["within the training range", "outside"]
-    result, note = latest("ode")
-    if note:
-        rows = [
-            [f"{family} ({NOTE})", agent, "-", str(found["variants"]), number(found["aer"])]
-            + [", ".join(number(aer, 0) for aer in found["aer_of_each_seed"])]
-            + [number(found[part]) for part in ("inside_training_range", "outside")]
-            for family in ("ode1", "ode2")
-            for agent, found in result[family].items()
-        ]
-        return table(head, rows)
     rows, about = [], set()
-    for arm in result["arms"]:
-        cells = load_cells(ode.cells_name(arm["family"], arm["agent"]))
-        inside_T, returns_RT1 = ode.inside(cells["variants"]), cells["returns"][..., None]
+    for arm in in_order(results):
+        returns_RTE = arm.returns_RTE(GRID)
+        if returns_RTE is None or arm.cells is None:
+            continue
+        inside_T = inside_training_range(arm.family, arm.cells[f"{GRID}_variants"])
         parts = []
         for chosen_T in (np.ones_like(inside_T), inside_T, ~inside_T):
-            found = interval(returns_RT1[:, chosen_T], np.mean)
-            parts.append(with_interval(float(returns_RT1[:, chosen_T].mean()), found.ends if found else None))
+            found = interval(returns_RTE[:, chosen_T], np.mean)
+            parts.append(with_interval(float(returns_RTE[:, chosen_T].mean()), found.ends if found else None))
             about |= {found.about} if found and chosen_T.all() else set()
-        seeds = ", ".join(number(aer, 0) for aer in cells["returns"].mean(1))
-        counts = [f"{arm['parameters']:,}", str(len(inside_T))]
-        rows.append([arm["family"], arm["agent"], *counts, parts[0], seeds, *parts[1:]])
+        seeds = ", ".join(number(aer, 0) for aer in returns_RTE.mean((1, 2)))
+        counts = [arm.parameters, arm.settings, f"{arm.steps:,}", str(len(inside_T))]
+        rows.append([arm.family, arm.agent, *counts, parts[0], seeds, *parts[1:]])
     sentence = f"Brackets: 95 % intervals; they are about {'; '.join(sorted(about))}." if about else ""
-    return [*table(head, rows), "", *wrapped(f"{sentence} Settings: {result['settings']}.")]
+    return [*table(head, rows), "", *wrapped(sentence)]
 
 
 def mujoco_table() -> list[str]:
@@ -319,10 +353,8 @@ def curves(results: dict[str, dict[str, Arm]], families: list[str], path: Path) 
     for axes in panels.flat[len(families) :]:
         axes.set_axis_off()
     for axes, family in zip(panels.flat, families, strict=False):
-        for agent, colour in COLOURS.items():
-            if agent not in results[family]:
-                continue
-            runs = results[family][agent].curves
+        for agent, arm in results[family].items():
+            colour, runs = COLOURS[agent], arm.curves
             steps = np.array(runs[0]["steps"]) / 1e6
             returns = np.array([run["interpolation"] for run in runs])
             axes.plot(steps, returns.mean(0), color=colour, label=agent)
@@ -333,8 +365,19 @@ def curves(results: dict[str, dict[str, Arm]], families: list[str], path: Path) 
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     if any(len(results[family]) > 1 for family in families):
-        panels.flat[0].legend(fontsize=8, frameon=False, loc="lower right")
+        labels = {}
+        for axes in panels.flat:
+            labels |= {label: line for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        figure.legend(labels.values(), labels, fontsize=8, frameon=False, loc="outside lower center", ncols=5)
     figure.savefig(path, dpi=110)
+
+
+def _of_readme(results: dict[str, dict[str, Arm]]) -> dict[str, dict[str, Arm]]:
+    return {
+        family: {agent: arm for agent, arm in results[family].items() if agent in README_ARMS}
+        for family in WHAT_VARIES
+        if family in results
+    }
 
 
 def readme_table(results: dict[str, dict[str, Arm]]) -> list[str]:
@@ -343,7 +386,7 @@ def readme_table(results: dict[str, dict[str, Arm]]) -> list[str]:
         [arm.name, WHAT_VARIES[arm.family], arm.agent, arm.parameters]
         + [mean_cell(arm, split) for split in ("interpolation", "extrapolation")]
         + ["-" if arm.normalised() is None else "{:.2f} of {}".format(*arm.normalised()[:2])]
-        for arm in in_order({family: results[family] for family in WHAT_VARIES if family in results})
+        for arm in in_order(_of_readme(results))
     ]
     head = ["family", "what varies", "arm", "parameters of the arm", "interpolation", "extrapolation"]
     return table([*head, "normalised (of N experts)"], rows)
@@ -352,7 +395,7 @@ def readme_table(results: dict[str, dict[str, Arm]]) -> list[str]:
 def readme(text: str) -> str:
     """README with its blocks as the committed results have them."""
     results = read()
-    about = [*what_intervals_are_about({family: results[family] for family in WHAT_VARIES if family in results})]
+    about = what_intervals_are_about(_of_readme(results))
     return filled(text, {"results": [*readme_table(results), "", *about], "cartpole": cartpole()})
 
 
@@ -363,7 +406,7 @@ def page(text: str) -> str:
         "sizes": sizes(results),
         "families": [*what_intervals_are_about(results), "", *means_table(results), "", *detail_table(results)],
         "cartpole": cartpole(),
-        "ode": ode_table(),
+        "ode": ode_table(results),
         "mujoco": mujoco_table(),
     }
     return filled(text, blocks)
@@ -371,7 +414,7 @@ def page(text: str) -> str:
 
 def main() -> None:
     results = read()
-    several = [family for family, arms in results.items() if len(arms) > 1]
+    several = [family for family, arms in with_splits(results).items() if len(arms) > 1]
     alone = [family for family in SIMULATORS if family in results]
     for name, families in (("arms", several), ("simulators", alone)):
         if families:

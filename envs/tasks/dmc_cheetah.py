@@ -109,8 +109,16 @@ def _fifths(*values: np.ndarray) -> dict[str, np.ndarray]:
 
 _LENGTH = Parameter("length", "1", 1.0, (0.8, 1.2), (0.4, 1.6), "[0.2, 3]", "scale of the legs' lengths")
 _TARGET = Parameter(
-    "target_speed", "m/s", 10.0, (-10, 10), (-10, 10), "[-50, 50]", "speed, backwards if negative", gap=0.5
-)  # fmt: skip
+    "target_speed",
+    "m/s",
+    10.0,
+    (-10, 10),
+    (-10, 10),
+    "[-50, 50]",
+    "speed, backwards if negative",
+    gap=0.5,
+    scales=("linear", "sign"),
+)
 _FORWARDS = Parameter("target_speed", "m/s", 5.0, (1, 5), (1, 5), "(0, 50]", "speed asked for")
 _TORSO = Parameter("torso_length", "m", 0.5, (0.3, 0.7), (0.3, 0.7), "[0.1, 2]", "half the torso's length")
 _HYPOGEN = (

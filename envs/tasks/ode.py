@@ -102,8 +102,10 @@ _GRID = {
 }
 _TRAIN_1 = np.array([[-5.0], [-1.0], [1.0], [5.0]])
 _TRAIN_2 = np.array([row for size in (1.0, 5.0) for row in product((size, 0.0, -size), repeat=2) if any(row)])
-_C0 = Parameter("c0", "1", 1.0, TRAIN, WIDE, "[-100, 100]", "factor of u")
-_C1 = Parameter("c1", "1", 0.0, TRAIN, WIDE, "[-100, 100]", "factor of u squared")
+_FACTOR = ("log", "reciprocal", "sign")
+"""Features of a factor of the action, as a ``gap`` would give them: this one may be 0."""
+_C0 = Parameter("c0", "1", 1.0, TRAIN, WIDE, "[-100, 100]", "factor of u", scales=_FACTOR)
+_C1 = Parameter("c1", "1", 0.0, TRAIN, WIDE, "[-100, 100]", "factor of u squared", scales=_FACTOR)
 _SOURCE = (
     "Beukman et al., Dynamics Generalisation in Reinforcement Learning via Adaptive Context-Aware Policies, "
     "NeurIPS 2023"
