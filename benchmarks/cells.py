@@ -13,6 +13,7 @@ import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ class Cell:
     """``module:function`` of the family -> the variants to play; every split by default."""
     episodes: int = EPISODES
     """Greedy ones a variant."""
+    variation: str = ""
+    """``module:function`` of what changes the package as long as this cell is trained; the label names it."""
 
     @property
     def config(self) -> Config:
@@ -72,9 +75,16 @@ class Cell:
 
     def tables(self, family: Family) -> Tables:
         """The variants that the agent plays."""
-        module, _, function = self.judge.partition(":")
-        judge: Callable[[Family], Tables] = getattr(importlib.import_module(module), function)
-        return judge(family)
+        return _named(self.judge)(family)
+
+    def changed(self) -> AbstractContextManager[Any]:
+        """What the cell is trained under."""
+        return _named(self.variation)() if self.variation else nullcontext()
+
+
+def _named(reference: str) -> Callable[..., Any]:
+    module, _, function = reference.partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
 def splits(family: Family) -> Tables:

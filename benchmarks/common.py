@@ -129,9 +129,9 @@ def number(value: float | None, digits: int | None = None) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
-def percent(share: float | None) -> str:
+def percent(share: float | None, digits: int = 0) -> str:
     """A share in percent."""
-    return "-" if share is None else f"{share:.0%}".replace("%", " %")
+    return "-" if share is None else f"{share:.{digits}%}".replace("%", " %")
 
 
 def between(ends: Any, digits: int | None = None) -> str:

@@ -62,8 +62,10 @@ def family(name: str, label: str, both: tuple[str, ...], one: tuple[str, ...]) -
 
 
 def __getattr__(name: str) -> Family:
-    """The family ``NAME__ENCODING``."""
+    """The family ``NAME__ENCODING``, or ``NAME__inner`` with the encoding that its parameters have by themselves."""
     shipped, _, label = name.partition("__")
+    if label == "inner":
+        return family(shipped, label, (), ())
     if shipped in SIGNED and label in ENCODINGS:
         return family(shipped, label, ENCODINGS[label], ())
     if shipped in POSITIVE and label in OF_ONE_SIGN:

@@ -30,7 +30,7 @@ def measure(deadline: float, cell: Cell) -> Measured | str | None:
     began = time.monotonic()
     torch.compiler.reset()  # this process has compiled the shapes of other cells
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"), cell.changed():
             run = train(cell.family, run=cell.folder, quiet=True, resume=True, encoder=False, **cell.chosen)
             found = judged(run, cell)
     except InputError as error:

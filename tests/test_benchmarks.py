@@ -46,6 +46,7 @@ def test_a_result_has_the_keys_that_its_script_writes(script, path):
         ("docs/results.md", "results_page", "page"),
         ("README.md", "results_page", "readme"),
         ("docs/speed.md", "speed_page", "page"),
+        ("docs/choosing.md", "choosing_page", "page"),
     ],
 )
 def test_a_page_is_what_the_committed_results_say(script, page, module, fill):
@@ -195,3 +196,24 @@ def test_families_for_the_ablation_of_encodings_stay_within_the_shipped_training
         assert (family.distance(outside) > 0).all()
     torque = encoded.pendulum_signed__all["max_torque"]
     assert (torque.train, torque.wide, torque.scales) == ((-2, 2), (-3, 3), ("linear", "sign", "log", "reciprocal"))
+
+
+def test_the_arm_to_choose_is_never_worse_than_even_and_ties_are_named(script):
+    page = script("choosing_page")
+    sure, even = (0.9, (0.7, 1.0)), (0.6, (0.3, 0.9))
+    found = {("a", "b"): sure, ("b", "a"): (0.1, (0.0, 0.3)), ("a", "c"): even, ("c", "a"): (0.4, (0.1, 0.7))}
+    found |= {("b", "c"): (0.2, (0.0, 0.4)), ("c", "b"): (0.8, (0.6, 1.0))}
+    assert page.best_of(found) == ("a", ["c"])
+
+
+@pytest.mark.parametrize("name", ["context_noise", "shared_trunk", "averaging", "family_scaled", "rehearsal"])
+def test_a_variation_changes_the_training_and_only_as_long_as_it_lasts(script, matrix, name):
+    cells, path = matrix
+    measuring = script("measuring")
+    settings = {"steps": 2_000, "variants": 4, "copies": 2, "rollout": 100, "minibatches": 2, "lifetime": 0.5}
+    plain = dataclasses.replace(cells.read_matrix(path)[0], settings=settings)
+    before = measuring.measure(float("inf"), plain).returns["validation"]
+    varied = dataclasses.replace(plain, label=name, variation=f"ablation:{name}")
+    assert not np.array_equal(measuring.measure(float("inf"), varied).returns["validation"], before)
+    again = dataclasses.replace(plain, label="again")
+    np.testing.assert_array_equal(measuring.measure(float("inf"), again).returns["validation"], before)
