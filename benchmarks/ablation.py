@@ -23,6 +23,7 @@ from hyperrl.agents import ARMS
 from hyperrl.agents.arms.hyper import HyperAgent
 from hyperrl.agents.hypernetwork import Hypernetwork
 from hyperrl.agents.spec import AgentSpec, policy_layers, value_layers
+from hyperrl.config import Config
 from hyperrl.training import trainer as training
 from hyperrl.training.held_out import HeldOut, Progressed
 from hyperrl.training.sampler import UniformSampler
@@ -66,6 +67,23 @@ class SharedTrunk(HyperAgent):
 def shared_trunk() -> AbstractContextManager[Any]:
     """One trunk for the generators of policy and value network."""
     return patch.dict(ARMS, {"hyper": SharedTrunk})
+
+
+def _moving() -> AbstractContextManager[Any]:
+    """Values move with the scale of returns: no PopArt."""
+    return patch.object(HyperAgent, "scale_values", lambda agent, factor: None)
+
+
+def lambda_targets() -> AbstractContextManager[Any]:
+    """Values learn the returns with the advantages' lambda, not those of the rollout."""
+    return patch.object(training, "VALUE_LAMBDA", Config("").gae_lambda)
+
+
+@contextmanager
+def before() -> Iterator[None]:
+    """Both, as it was before."""
+    with _moving(), lambda_targets():
+        yield
 
 
 @contextmanager

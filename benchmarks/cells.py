@@ -92,6 +92,11 @@ def splits(family: Family) -> Tables:
     return {split: family.variants(split, SPLIT_SIZE) for split in family.splits}
 
 
+def validation(family: Family) -> Tables:
+    """The validation variants alone, for what is to be decided."""
+    return {"validation": family.variants("validation", SPLIT_SIZE)}
+
+
 def described(config: Config) -> dict[str, Any]:
     """Settings of a row as JSON holds them."""
     found = {name: value for name, value in asdict(config).items() if name not in OWN}
@@ -99,7 +104,10 @@ def described(config: Config) -> dict[str, Any]:
 
 
 def read_matrix(path: Path) -> list[Cell]:
-    """The cells of a file, first seeds first: `[[rows]]` of families, arms, seeds, and perhaps label, settings, judge.
+    """The cells of a file, first seeds first.
+
+    It has `[[rows]]` of families, arms, seeds (how many, or a list), and perhaps label, settings, judge, episodes and
+    variation, as ``Cell`` has them.
 
     Raises:
         SystemExit: the file is not one.
@@ -111,7 +119,7 @@ def read_matrix(path: Path) -> list[Cell]:
             for row in rows
             for family in row["families"]
             for arm in row["arms"]
-            for seed in range(row["seeds"])
+            for seed in (row["seeds"] if isinstance(row["seeds"], list) else range(row["seeds"]))
         ]
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise SystemExit(f"{path}: {error}; must be [[rows]] of families, arms and seeds") from None

@@ -6,19 +6,17 @@ python benchmarks/choosing_page.py
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 from cells import Row, read_matrix, rows_of
 from common import between, filled, number, percent, table, wrapped
 from encoded import POSITIVE, SIGNED
 from matplotlib.figure import Figure
-from results_page import COLOURS, DOCS, SPLITS, Arm, read, with_interval, with_splits
+from results_page import COLOURS, DOCS, MATRICES, SPLITS, Arm, read, with_interval, with_splits
 
 from hyperrl.config import Config
 from hyperrl.evaluation.statistics import improvement, interval
 
-MATRICES = Path(__file__).parent / "matrices"
 PAGE = DOCS / "choosing.md"
 DEFAULT = Config("").agent
 FACTORS = tuple(family for family in SIGNED if family != "pendulum_spin")

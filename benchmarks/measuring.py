@@ -17,8 +17,8 @@ from hyperrl.families import resolve
 from hyperrl.storage.device import float32
 from hyperrl.training.trainer import Trainer
 
-PROBED = 3
-"""Iterations whose time foretells that of a training that was never measured."""
+PROBED_S = 3.0
+"""Seconds of iterations that foretell the time of a training that was never measured."""
 BESIDES = 1.3
 """A cell's time over that of its iterations: held-out play, files, judging."""
 
@@ -69,9 +69,10 @@ def probed(cell: Cell) -> float:
         return 0.0
     try:
         trainer.iterate()
-        began = time.monotonic()
-        for _ in range(PROBED):
+        iterations, began = 0, time.monotonic()
+        while time.monotonic() < began + PROBED_S:
             trainer.iterate()
-        return BESIDES * (time.monotonic() - began) / PROBED * config.iterations
+            iterations += 1
+        return BESIDES * (time.monotonic() - began) / iterations * config.iterations
     finally:
         trainer.close()

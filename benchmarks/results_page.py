@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cells import Row
+from cells import Row, read_matrix, rows_of
 from common import (
     CELLS,
     EARLIER,
@@ -43,6 +43,7 @@ from hyperrl.experts.cache import normalised
 
 DOCS = Path(__file__).parents[1] / "docs"
 README = Path(__file__).parents[1] / "README.md"
+MATRICES = Path(__file__).parent / "matrices"
 COLOURS = dict(zip(ARMS, colormaps["tab10"].colors, strict=False))
 SPLITS = ("interpolation", "extrapolation", "combination")
 WHAT_VARIES = {
@@ -333,6 +334,23 @@ def ode_table(results: dict[str, dict[str, Arm]]) -> list[str]:
     return [*table(head, rows), "", *wrapped(sentence)]
 
 
+def value_targets_table() -> list[str]:
+    """Error of the value network and return on validation variants, a row a family and choice."""
+    rows = []
+    for row in rows_of(read_matrix(MATRICES / "value_targets.toml")):
+        if not row.seeds:
+            continue
+        stored = row.read()["seeds"].values()
+        found = np.array([seed["calibration"]["validation"] for seed in stored])
+        off = np.abs(found[:, 0] - found[:, 1]) / np.abs(found[:, 1])
+        returns = row.arrays()["validation_returns"].mean((1, 2))
+        each = ", ".join(number(value) for value in returns)
+        rows.append([row.family, row.label.replace("_", " "), percent(float(off.mean())), number(returns.mean()), each])
+    order = ["before", "unit kept", "rollout returns", "longer rollouts"]
+    rows.sort(key=lambda row: (row[0], order.index(row[1])))
+    return table(["family", "choice", "value network off by", "mean return", "each seed"], rows)
+
+
 def mujoco_table() -> list[str]:
     """Steps per second beside Gymnasium's."""
     result = json.loads((RESULTS / "mujoco_speed.json").read_text())
@@ -406,6 +424,7 @@ def page(text: str) -> str:
         "sizes": sizes(results),
         "families": [*what_intervals_are_about(results), "", *means_table(results), "", *detail_table(results)],
         "cartpole": cartpole(),
+        "value targets": value_targets_table(),
         "ode": ode_table(results),
         "mujoco": mujoco_table(),
     }

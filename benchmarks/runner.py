@@ -16,23 +16,34 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from cells import Cell, read_matrix, rows_of
+from cells import Cell, Row, read_matrix, rows_of
 from measuring import measure, probed
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from hyperrl.agents import ARMS
 from hyperrl.cli.console import add_workers, duration
 from hyperrl.jobs import LOKY, run_jobs
 from hyperrl.storage.device import cores
 
 
 def seconds_of(cells: Sequence[Cell]) -> dict[Cell, float]:
-    """How long each cell takes: as its row did, or else by a few iterations of it."""
-    found = {}
+    """How long each cell takes: as its row did, or another arm's; or else by a few iterations of one of its arms."""
+    found, probes = {}, dict[tuple[str, str], float]()
     for row, own in rows_of(cells).items():
-        stored = [seed["seconds"] for seed in row.read().get("seeds", {}).values()]
-        each = float(np.mean(stored)) if stored else probed(own[0])
-        found |= dict.fromkeys(own, each)
+        stored = _stored(row) or next(filter(None, (_stored(Row(row.family, arm, row.label)) for arm in ARMS)), None)
+        if stored is None:
+            key = (row.family, row.label)
+            if key not in probes:
+                probes[key] = probed(own[0])
+            stored = probes[key]
+        found |= dict.fromkeys(own, stored)
     return found
+
+
+def _stored(row: Row) -> float | None:
+    """Seconds of the row's cells, where they were kept."""
+    seconds = [seed["seconds"] for seed in row.read().get("seeds", {}).values() if seed["seconds"]]
+    return float(np.mean(seconds)) if seconds else None
 
 
 def missing(cells: Sequence[Cell]) -> list[Cell]:

@@ -135,6 +135,22 @@ def test_a_matrix_begins_with_the_first_seeds_and_its_rows_keep_every_return(mat
     np.testing.assert_array_equal(first.row.arrays()["validation_returns"][:, 0, 0], [1, 0])
 
 
+def test_seeds_of_a_matrix_may_be_listed(matrix):
+    cells, path = matrix
+    path.write_text(path.read_text().replace("seeds = 2", "seeds = [10, 12]"))
+    assert [cell.seed for cell in cells.read_matrix(path)] == [10, 10, 12, 12]
+
+
+@pytest.mark.parametrize(
+    "text", ["[[rows]]\narms = 3", "rows", "[[rows]]\nfamilies = ['ode1']\narms = ['hyper']", None]
+)
+def test_what_is_no_matrix_is_one_line(matrix, text):
+    cells, path = matrix
+    path.write_text(text) if text else path.unlink()
+    with pytest.raises(SystemExit, match="must be"):
+        cells.read_matrix(path)
+
+
 def test_a_row_forgets_other_settings_and_survives_a_kill_between_its_two_files(matrix):
     cells, path = matrix
     cell = cells.read_matrix(path)[0]
