@@ -82,9 +82,9 @@ class Run(StoredRun):
     @cached_property
     @float32()
     def encoder(self) -> TransitionEncoder:
-        """What reads transitions of an unknown variant and says which it may be; see ``hyperrl.adaptation.inference``.
+        """The network that infers the parameters of an unknown variant from its transitions.
 
-        A run that has no ``encoder.pt`` yet gets it now.
+        See ``hyperrl.adaptation.inference``. If the run has no ``encoder.pt`` yet, it is trained now.
 
         Raises:
             InputError: the family has nothing that could be inferred, or the file is damaged or cannot be written.
@@ -405,7 +405,7 @@ def _log(folder: Path, trainer: Trainer) -> loop.Log:
 
 
 def _first_line(trainer: Trainer) -> str:
-    """What a training says of itself before it begins."""
+    """The line printed before a training begins: what trains, where, and how."""
     config, ranks = trainer.config, trainer.ranks
     on = f"{config.threads} of {cores()} processors" if config.device == "cpu" else config.device
     how = f"not compiled: {trainer.not_compiled}" if trainer.not_compiled else "compiled"
@@ -425,7 +425,7 @@ def _require_no_run(folder: Path) -> None:
 
 @contextmanager
 def _unless_failed(folder: Path) -> Iterator[None]:
-    """Take back the settings where an error comes before a first checkpoint, so that the folder holds no run."""
+    """Remove the settings after an error before the first checkpoint, so that the folder holds no run."""
     try:
         yield
     except Exception:
@@ -459,7 +459,7 @@ def _settings_of_run(
 
 
 def _train_encoder(run: Run, quiet: bool) -> None:
-    """Nothing of it is kept before its end; what is resumed begins anew."""
+    """Train the encoder; it is written at its end only, so that an interrupted one begins anew."""
     try:
         with loop.interrupting(), _encoder_bar(run, quiet) as progress:
             inference.write_encoder(run, progress)

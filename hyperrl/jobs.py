@@ -38,7 +38,7 @@ def run_jobs(
     backend: str = LOKY,
     scheduler: str | None = None,
 ) -> Generator[tuple[int, Result], None, None]:
-    """Call a function on every job, each in one thread of a process that has no other job meanwhile.
+    """Call a function on every job: one job at a time in each process, with one thread.
 
     When a process of a Dask cluster dies, its jobs start again in another, finished ones perhaps too: the function
     should store its result where all machines find it, and look there first. With loky nothing starts again.
@@ -70,7 +70,7 @@ def run_jobs(
 
 
 def require_backend(backend: str, scheduler: str | None) -> None:
-    """See that a backend is one and is installed, and that the scheduler which it needs answers.
+    """Check that a backend exists and is installed, and that the scheduler that it needs answers.
 
     Raises:
         InputError: it is not, or does not.
@@ -158,7 +158,7 @@ def _dask(workers: int | None, scheduler: str) -> Iterator[Parallel]:
     from joblib._dask import DaskDistributedBackend
 
     class Backend(DaskDistributedBackend):
-        """joblib's, which runs the jobs of a cluster of one core here, and waits for ever for one that is given up."""
+        """joblib's, mended: it runs the jobs of a one-core cluster here, and waits for ever for a job that is lost."""
 
         def effective_n_jobs(self, n_jobs: int) -> int:
             return max(2, super().effective_n_jobs(n_jobs))

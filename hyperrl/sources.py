@@ -100,9 +100,9 @@ class _Checked(SourceFileLoader):
 
 
 class _Beside:
-    """Finds what family files import from their folders, also when they do so late.
+    """Finds modules that family files import from their own folders, at any time.
 
-    It answers only where nobody else finds a module of that name: a file beside a family hides no installed package.
+    It answers only if no other finder knows the name: a file beside a family never hides an installed package.
     """
 
     def __init__(self) -> None:

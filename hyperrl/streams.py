@@ -1,4 +1,4 @@
-"""What is said on stdout and stderr never stops the work that it is about."""
+"""Standard output and standard error that never end a run: what cannot be written is left out."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Stream:
 
 
 def stderr() -> Stream:
-    """Stderr as it is now; that of a progress bar which has taken its place for a while."""
+    """The standard error of this moment, which a progress bar may have replaced for a while."""
     return Stream(getattr(sys.stderr, "rich_proxied_file", sys.stderr))
 
 
@@ -90,7 +90,7 @@ def only_shown(what: str) -> Iterator[None]:
 
 
 def occupy() -> None:
-    """Open what is closed of stdin, stdout and stderr, so that no file gets its number and, with that, its text."""
+    """Open whichever of stdin, stdout and stderr is closed, so that no other file gets its number and its text."""
     for number in range(3):
         try:
             os.fstat(number)

@@ -1,4 +1,4 @@
-"""How the expert of each of a few variants does on the others: whether a family needs a context at all."""
+"""Returns of each variant's expert on other variants: whether a family needs a context at all."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Conflict:
 
     @property
     def _elsewhere_N(self) -> np.ndarray:
-        """What experts have on others' variants, T (T - 1) numbers or fewer."""
+        """Normalised returns of experts on the variants of other experts: T (T - 1) numbers or fewer."""
         values = self.normalised_TT[~np.eye(len(self.normalised_TT), dtype=bool)]
         return values[np.isfinite(values)]
 
@@ -66,20 +66,20 @@ class Conflict:
 
     @property
     def best_expert(self) -> float:
-        """What the expert that does best on its worst variant has there; NaN where a variant has no scale."""
+        """The highest of the experts' lowest normalised returns; NaN where a variant has no scale."""
         return float(self.normalised_TT.min(axis=1).max())
 
     @property
     def unlearned_T(self) -> np.ndarray:
-        """Variants (T,) whose own expert falls short: another one, or none, has learned what it should have."""
+        """Variants (T,) on which their own expert reaches less than ``SERVES``."""
         return ~(np.diagonal(self.normalised_TT) >= SERVES)
 
     @property
     def context(self) -> str:
         """``needed``, ``not needed`` or ``undecided``.
 
-        Not needed where one expert has ``SERVES`` or more on every variant; undecided where none has, but some expert
-        is not good on its own variant either.
+        Not needed: one expert reaches ``SERVES`` or more on every variant. Undecided: none does, and some expert does
+        not reach it on its own variant.
         """
         if self.best_expert >= SERVES:
             return "not needed"
@@ -131,7 +131,7 @@ def check(
     backend: str = LOKY,
     scheduler: str | None = None,
 ) -> None:
-    """What ``conflict`` refuses, before any expert is trained.
+    """Refuse what ``conflict`` refuses, before any expert is trained.
 
     Raises:
         InputError: as ``conflict``.

@@ -125,17 +125,17 @@ def train_experts(
 
 
 def require_count(variants: int) -> None:
-    """See that so many experts can be asked for at once.
+    """Check the number of experts asked for.
 
     Raises:
-        InputError: they cannot.
+        InputError: it is out of range.
     """
     if not 1 <= variants <= MOST_EXPERTS:
         raise InputError(f"variants={variants}: must be 1 or more, at most {MOST_EXPERTS:,}; ask for fewer")
 
 
 def require_workers(workers: int | None, seed: int, backend: str, scheduler: str | None) -> None:
-    """See that experts can be trained so.
+    """Check how experts are to be trained.
 
     Raises:
         InputError: workers or seed are out of range, or the backend is refused by ``require_backend``.

@@ -167,7 +167,7 @@ def heat_map(
     returns: np.ndarray,
     what: str = MEASURED,
 ) -> Figure:
-    """Mean return, or what is predicted of it, over two parameters, the training box and the held-out sub-box outlined.
+    """Mean or predicted return over two parameters, with the training box and the held-out sub-box outlined.
 
     Args:
         family: the task.

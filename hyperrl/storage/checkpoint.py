@@ -142,7 +142,7 @@ def load(path: Path, remedy: str = "restore it, or train again into another fold
 
 
 def _whole(content: io.BytesIO) -> bool:
-    """Whether every part of an archive has the checksum that it was written with; torch.load does not look."""
+    """Whether every part of an archive has the checksum that it was written with, which torch.load does not check."""
     with zipfile.ZipFile(content) as archive:
         stored = all(part.compress_type == zipfile.ZIP_STORED for part in archive.infolist())
         found = stored and archive.testzip() is None

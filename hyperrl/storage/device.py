@@ -14,7 +14,7 @@ from hyperrl.envs import InputError
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Compute with so many threads of PyTorch's in the meantime."""
+    """Within the block PyTorch computes with this many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -41,7 +41,7 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def float32() -> Iterator[None]:
-    """Make new tensors of float32 in the meantime, whatever PyTorch's default is. Also a decorator."""
+    """Within the block new tensors are float32, whatever PyTorch's default is. Also a decorator."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:

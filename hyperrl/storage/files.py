@@ -19,7 +19,7 @@ from hyperrl.envs import InputError
 
 
 def require_writable(folder: Path) -> None:
-    """Make the folder, and see that files can be written there.
+    """Make the folder, and check that files can be written there.
 
     Raises:
         InputError: they cannot.
@@ -69,7 +69,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Keep what was moved there through a power cut, where the system can."""
+    """Write the folder's entries to disk, where the system can, so that a move survives a power cut."""
     with suppress(OSError):
         opened = os.open(folder, os.O_RDONLY)
         try:
@@ -82,7 +82,7 @@ _TEMPORARY = re.compile(r"\.(config\.json|(checkpoint|encoder)[\w-]*\.pt)\.[0-9a
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed writers of a run's own files left beside them; for who holds the run's lock."""
+    """Remove temporary files that killed writers left in a run's folder; call it while holding the run's lock."""
     for file in folder.iterdir():
         if _TEMPORARY.fullmatch(file.name):
             with suppress(OSError):
@@ -125,7 +125,7 @@ _OWN = re.compile(r"config\.json|lock|(checkpoint|encoder)\b.*|events\.out\.tfev
 
 
 def require_output(path: Path, suffixes: Sequence[str], force: bool = False) -> None:
-    """See that a file which a user names can be written, before anything is loaded, played or trained for it.
+    """Check that a file named by a user can be written, before anything is loaded, played or trained for it.
 
     Args:
         path: the file.

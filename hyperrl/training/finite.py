@@ -1,4 +1,4 @@
-"""What nothing can be learned from: numbers of a rollout that are not finite, or too large to be squared."""
+"""Numbers of a rollout that are not finite, or too large to be squared: nothing can be learned from them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ such number would be the scale of all others for the rest of a run."""
 
 
 class Unusable(InputError):
-    """Nothing can be learned from an iteration, and nothing has been."""
+    """A rollout or a loss that nothing can be learned from; the agent is as it was before the iteration."""
 
 
 def whole(agent: nn.Module) -> bool:

@@ -115,7 +115,7 @@ def run_loop(
 ) -> None:
     """Iterate to the end.
 
-    Where ``more`` is to come, Ctrl-C during the last iteration stops that.
+    If ``more`` is to follow the training, Ctrl-C during the last iteration raises ``Interrupted`` too.
     """
     config, path = trainer.config, folder / checkpoint.FILE
     held_out = HeldOut(trainer.family)
