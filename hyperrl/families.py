@@ -165,7 +165,10 @@ def tuned(family: Family) -> Tuned:
 
 @cache
 def _shipped(name: str) -> Tuned | None:
-    """What ``settings/NAME.toml`` holds: tables, on top of those of the family that it is ``like``."""
+    """What ``settings/NAME.toml`` holds, training and expert on top of those of the family that it is ``like``.
+
+    Settings of arms are of one family alone: they would hide what another one has changed in its ``training``.
+    """
     path = files("hyperrl") / "settings" / f"{name}.toml"
     if not (name.isidentifier() and path.is_file()):
         return None
@@ -175,4 +178,4 @@ def _shipped(name: str) -> Tuned | None:
     def table(key: str) -> Mapping[str, Any]:
         return MappingProxyType({**getattr(base, key), **content.get(key, {})})
 
-    return Tuned(training=table("training"), expert=table("expert"), arms=table("arms"))
+    return Tuned(training=table("training"), expert=table("expert"), arms=MappingProxyType(content.get("arms", {})))

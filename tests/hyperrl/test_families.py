@@ -83,6 +83,13 @@ def test_own_settings_come_first_and_an_own_family_has_those_of_what_it_was_made
     assert tuned(dataclasses.replace(cartpole, name="mine", origin="../cartpole")) == NONE
 
 
+def test_settings_of_arms_are_of_one_family_alone():
+    point, relative = registry.get("point"), registry.get("double_integrator_signed")
+    assert tuned(point).arms
+    assert not tuned(relative).arms, "like point, with a discount of its own"
+    assert tuned(dataclasses.replace(point, name="mine")).arms == tuned(point).arms
+
+
 def test_an_arm_has_settings_of_its_own_on_top_and_what_is_chosen_comes_first(monkeypatch):
     arms = {"concat": {"gamma": 0.9, "epochs": 2}}
     monkeypatch.setattr(families, "tuned", lambda family: Tuned({"gamma": 0.8, "steps": 7}, {}, arms))
