@@ -71,8 +71,11 @@ def choice_table(results: dict[str, dict[str, Arm]]) -> list[str]:
             best, tied = best_of(probabilities)
             seeds = "-".join(map(str, sorted({min(arm.seeds for arm in arms.values()), arms[best].seeds})))
             settings = ", ".join(sorted({arm.settings for arm in arms.values()}))
-            rows.append([family, split, best, ", ".join(tied) or "-", seeds, settings])
-    return table(["family", "split", "choose", "not told apart from it", "seeds", "settings of all arms"], rows)
+            means = {agent: arm.mean(split) or 0.0 for agent, arm in arms.items()}
+            highest = max(means, key=lambda agent: means[agent])
+            rows.append([family, split, best, ", ".join(tied) or "-", highest, seeds, settings])
+    head = ["family", "split", "mostly better", "not told apart from it", "highest mean", "seeds"]
+    return table([*head, "settings of all arms"], rows)
 
 
 def probability_table(results: dict[str, dict[str, Arm]]) -> list[str]:

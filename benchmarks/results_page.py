@@ -58,7 +58,7 @@ WHAT_VARIES = {
     "lunar_lander": "gravity",
 }
 """Families of README's table."""
-README_ARMS = ("hyper", "concat", "blind")
+README_ARMS = ("hyper", "concat", "film", "adapter", "blind")
 SIMULATORS = ("half_cheetah_velocity", "lunar_lander")
 """Families whose learning curves have a figure of their own."""
 NOTE = "earlier code, no interval"
@@ -317,7 +317,9 @@ def ode_table(results: dict[str, dict[str, Arm]]) -> list[str]:
     head = ["family", "arm", "parameters of the arm", "settings", "steps", "variants", "AER", "each seed"]
     head += ["within the training range", "outside"]
     rows, about = [], set()
-    for arm in in_order(results):
+    labelled = [row for row in rows_of(read_matrix(MATRICES / "ode.toml")) if row.label and row.seeds]
+    shorter = [Arm(row.family, row.arm, row.read(), row.arrays()) for row in labelled]
+    for arm in [*in_order(results), *shorter]:
         returns_RTE = arm.returns_RTE(GRID)
         if returns_RTE is None or arm.cells is None:
             continue
@@ -401,12 +403,12 @@ def _of_readme(results: dict[str, dict[str, Arm]]) -> dict[str, dict[str, Arm]]:
 def readme_table(results: dict[str, dict[str, Arm]]) -> list[str]:
     """The families of README, a row a family and arm."""
     rows = [
-        [arm.name, WHAT_VARIES[arm.family], arm.agent, arm.parameters]
+        [arm.name, WHAT_VARIES[arm.family], arm.agent, arm.parameters, arm.settings]
         + [mean_cell(arm, split) for split in ("interpolation", "extrapolation")]
         + ["-" if arm.normalised() is None else "{:.2f} of {}".format(*arm.normalised()[:2])]
         for arm in in_order(_of_readme(results))
     ]
-    head = ["family", "what varies", "arm", "parameters of the arm", "interpolation", "extrapolation"]
+    head = ["family", "what varies", "arm", "parameters of the arm", "settings", "interpolation", "extrapolation"]
     return table([*head, "normalised (of N experts)"], rows)
 
 
@@ -437,7 +439,7 @@ def main() -> None:
     alone = [family for family in SIMULATORS if family in results]
     for name, families in (("arms", several), ("simulators", alone)):
         if families:
-            curves(results, families, DOCS / "pictures" / f"{name}.png")
+            curves(with_splits(results), families, DOCS / "pictures" / f"{name}.png")
     for path, fill in ((DOCS / "results.md", page), (README, readme)):
         path.write_text(fill(path.read_text()))
 
