@@ -142,8 +142,10 @@ def _loky(workers: int | None, scheduler: None) -> Iterator[Parallel]:
 
     workers = workers or os.cpu_count() or 1
     start: dict[str, Any] = {"initializer": _start_worker, "initargs": (os.getpid(),), "max_nbytes": None}
+    # no more than loky's queue holds: of those beside it, one of its threads prints a traceback when all are cancelled
+    settings = {**_AS_THEY_FINISH, "pre_dispatch": "2*n_jobs"}
     try:
-        with Parallel(max(2, workers), backend=LOKY, **_AS_THEY_FINISH, **start) as parallel:
+        with Parallel(max(2, workers), backend=LOKY, **settings, **start) as parallel:
             get_reusable_executor(workers, reuse=True)  # of n_jobs=1 joblib would make no process at all
             yield parallel
     finally:

@@ -42,7 +42,10 @@ def _tune(args: argparse.Namespace) -> None:
 
     named = {name: name for name in ("agent", "steps", "trials", "run")}
     chosen: dict[str, Any] = given_options(args, **named, **WHERE)
-    found = tune(args.family, budget=args.budget, progress=progress, **chosen)
+    try:
+        found = tune(args.family, budget=args.budget, progress=progress, **chosen)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command goes on with the search") from None
     ended = [trial for trial in found.trials if trial["score"] is not None and trial["state"] == "complete"]
     pruned = sum(trial["state"] == "pruned" for trial in found.trials)
     rows = [["best", f"{found.best.mean:.4g}", str(len(found.best.scores)), spelled(found.best.changes)]]

@@ -11,6 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -22,8 +23,9 @@ from gymnasium.spaces import Box
 
 from hyperrl.config import Config
 from hyperrl.envs import Family, InputError
+from hyperrl.envs.errors import one_line, origin
 from hyperrl.families import configured, resolve
-from hyperrl.jobs import LOKY, run_jobs
+from hyperrl.jobs import LOKY, require_backend, run_jobs
 from hyperrl.storage.device import cores, float32, pick_device
 from hyperrl.storage.files import require_writable, write_atomically, write_json
 from hyperrl.storage.run import definition
@@ -58,8 +60,8 @@ EXPLORED = 0.6
 BEFORE_PRUNING = 4
 """Trials that end before any is pruned; and none is before its third evaluation."""
 MOST_TRIALS = 1_000
-REPEAT = "repeat"
-"""Attribute of a trial that trains a further seed: that seed."""
+REPEAT, FAILED = "repeat", "failed"
+"""Attributes of trials: the further seed that one trains; why one failed."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,9 @@ def tune(
         raise InputError(f"trials={trials}: must be 1 or more, at most {MOST_TRIALS:,}; choose another number")
     if not 0 < budget < float("inf"):
         raise InputError(f"budget={budget}: must be seconds above 0; give some")
+    if workers is not None and workers < 1:
+        raise InputError(f"workers={workers}: must be 1 or more; choose another number")
+    require_backend(backend, scheduler)
     if "seed" in settings:
         raise InputError(f"seed={settings['seed']}: trials choose their own, from {FIRST_SEED} on; leave it out")
     chosen = {name: value for name, value in settings.items() if value is not None}
@@ -157,9 +162,12 @@ def tune(
     def run_all(search: Search, function: Callable[[Search, Any], str | None], jobs: Sequence[Any]) -> None:
         if jobs:
             at_once = min(workers or cores(), len(jobs))
-            for _, line in run_jobs(partial(function, search), jobs, at_once, backend, scheduler):
-                if line:
-                    progress(line)
+            try:
+                for _, line in run_jobs(partial(function, search), jobs, at_once, backend, scheduler):
+                    if line:
+                        progress(line)
+            except BrokenProcessPool:
+                raise InputError(f"{folder}: a process died; the same command goes on with the search") from None
 
     tried = sum(trial.state.is_finished() and REPEAT not in trial.user_attrs for trial in _study(search).trials)
     run_all(search, _explore, range(tried, trials))
@@ -283,7 +291,13 @@ def _train_trial(search: Search, study: Study) -> str:
         state = TrialState.PRUNED
     except InputError as error:
         state = TrialState.FAIL
-        trial.set_user_attr("failed", str(error))
+        trial.set_user_attr(FAILED, str(error))
+    except Exception as error:
+        where = origin(error)
+        if where.ours:
+            raise
+        state = TrialState.FAIL
+        trial.set_user_attr(FAILED, f"{one_line(error)} ({where.place}); mend it there")
     study.tell(trial, score, state)
     shown = "pruned" if state is TrialState.PRUNED else "failed" if score is None else f"{score:.1f}"
     return f"trial {trial.number}: validation {shown}  {spelled(changes)}"
@@ -355,7 +369,8 @@ def _found(search: Search) -> Found:
     study = _study(search)
     settings = _settings(study.trials)
     if not settings:
-        raise InputError(f"{search.folder}: no training ended; give a longer --budget, or fewer --steps")
+        failed = next((trial.user_attrs[FAILED] for trial in study.trials if FAILED in trial.user_attrs), "")
+        raise InputError(failed or f"{search.folder}: no training ended; give a longer --budget, or fewer --steps")
     most = max(len(setting.scores) for _, setting in settings)
     best = next(setting for _, setting in settings if len(setting.scores) == most)
     own = _own(search, settings)

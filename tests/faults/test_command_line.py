@@ -41,6 +41,7 @@ VALID = {
     "experts": "cartpole --variants 1",
     "audit": "cartpole --conflict",
     "train": "cartpole --run new",
+    "tune": "cartpole --run new",
     "families": "",
 }
 """A right line of each command, to which something wrong is added."""

@@ -193,3 +193,19 @@ def test_dask_needs_an_address(monkeypatch):
     monkeypatch.setattr(jobs, "find_spec", lambda package: package)
     with pytest.raises(InputError, match="backend='dask': needs a scheduler; give the address"):
         require_backend("dask", None)
+
+
+def test_no_more_jobs_are_handed_to_loky_than_its_queue_holds():
+    """Where Ctrl-C cancels jobs beside the queue, a thread of loky's ends in a KeyError, which the user sees."""
+    taken = []
+
+    class Jobs(list):
+        def __iter__(self):
+            for job in list.__iter__(self):
+                taken.append(job)
+                yield job
+
+    results = run_jobs(abs, Jobs(range(100)), 2)
+    next(results)
+    assert len(taken) < 20
+    assert len(list(results)) == 99

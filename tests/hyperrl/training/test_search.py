@@ -102,6 +102,17 @@ def test_a_search_finds_goes_on_and_is_trained_with(own_family, tmp_path, capsys
     assert "holds a search with another" in capsys.readouterr().err
 
 
+def test_a_family_that_raises_is_one_line_with_its_own_error(tmp_path, capsys):
+    path = tmp_path / "plant.py"
+    path.write_text(OWN_FAMILY.replace("    after =", "    assert state.abs().max() < 1.5\n    after ="))
+    words = ["--run", str(tmp_path / "search"), "--steps=2000", "--trials=1", "--budget=60s"]
+    assert main(["tune", str(path), *words]) == 2
+    err = capsys.readouterr().err.splitlines()
+    assert "AssertionError" in err[-1]
+    assert "plant.py" in err[-1]
+    assert not any("Traceback" in line for line in err)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
