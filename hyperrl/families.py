@@ -139,6 +139,8 @@ def read_training(path: Path) -> dict[str, Any]:
         InputError: the file cannot be read, or has no such table.
     """
     remedy = "give a TOML file with a table [training], as hyperrl tune writes it"
+    if not path.is_file():  # a device may never end
+        raise InputError(f"{path}: cannot be read (no such file); {remedy}")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -60,6 +60,8 @@ EXPLORED = 0.6
 BEFORE_PRUNING = 4
 """Trials that end before any is pruned; and none is before its third evaluation."""
 MOST_TRIALS = 1_000
+MOST_WORKERS = 1_024
+"""Trainings at once."""
 REPEAT, FAILED = "repeat", "failed"
 """Attributes of trials: the further seed that one trains; why one failed."""
 
@@ -142,8 +144,8 @@ def tune(
         raise InputError(f"trials={trials}: must be 1 or more, at most {MOST_TRIALS:,}; choose another number")
     if not 0 < budget < float("inf"):
         raise InputError(f"budget={budget}: must be seconds above 0; give some")
-    if workers is not None and workers < 1:
-        raise InputError(f"workers={workers}: must be 1 or more; choose another number")
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        raise InputError(f"workers={workers}: must be 1 or more, at most {MOST_WORKERS}; choose another number")
     require_backend(backend, scheduler)
     if "seed" in settings:
         raise InputError(f"seed={settings['seed']}: trials choose their own, from {FIRST_SEED} on; leave it out")
