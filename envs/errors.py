@@ -42,6 +42,18 @@ def one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
+def blamed(error: Exception) -> str:
+    """An error of a user's own code in one line, with the place to mend.
+
+    Raises:
+        Exception: the error itself, where it is this package's, or memory is full.
+    """
+    where = origin(error)
+    if where.ours or isinstance(error, MemoryError):
+        raise error
+    return f"{one_line(error)} ({where.place}); mend it there"
+
+
 class Origin(NamedTuple):
     """The innermost frame that raised an error, the standard library and installed packages but this one left out."""
 

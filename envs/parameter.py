@@ -103,7 +103,7 @@ class Parameter:
         self._check_scales(who)
 
     def _check_scales(self, who: str) -> None:
-        if isinstance(self.scales, str) or not all(scale in SCALES for scale in self.scales):
+        if not isinstance(self.scales, list | tuple) or not all(scale in SCALES for scale in self.scales):
             raise InputError(f"{who}: scales={self.scales!r}: must be some of {', '.join(SCALES)}; mend them")
         object.__setattr__(self, "scales", tuple(self.scales))
         if self.scales and (self.period or self.train[0] == self.train[1]):
@@ -152,10 +152,10 @@ class Parameter:
     def encoding(self) -> tuple[str, ...]:
         """Its ``scales``, or those of its range.
 
-        Both signs: linear and sign, which serve a target; with a ``gap``, hence a factor that is never 0: log,
+        Both signs: linear and sign, which serve a target. With a ``gap``, as factors have that are never 0: log,
         reciprocal and sign, or sign alone where nothing but the sign varies. One sign: linear; with log and reciprocal
-        where the ends differ by a factor of 10 or more, unless 0 is within ``bounds``. Measured on variants that no
-        report uses: benchmarks/matrices/encodings.toml.
+        where the ends differ by a factor of 10 or more, unless 0 is within ``bounds``. docs/choosing.md has what each
+        loses beyond the training range.
         """
         low, high = self.train
         if self.scales:

@@ -26,7 +26,7 @@ from hyperrl.adaptation import inference
 from hyperrl.agents.encoder import TransitionEncoder
 from hyperrl.config import Config
 from hyperrl.envs import Family, InputError
-from hyperrl.envs.errors import one_line, origin
+from hyperrl.envs.errors import blamed
 from hyperrl.families import configured, portable
 from hyperrl.jobs import run_jobs
 from hyperrl.play.policy import VariantPolicy, generated
@@ -348,13 +348,8 @@ def _train_seed(family: str | Family, settings: dict[str, Any], folder: Path) ->
         train(family, seed=int(folder.name.removeprefix("seed-")), run=folder, quiet=True, **settings)
     except (InputError, Interrupted) as stop:
         return str(stop)
-    except MemoryError:
-        raise
     except Exception as error:
-        where = origin(error)
-        if where.ours:
-            raise
-        return f"{one_line(error)} ({where.place}); mend it there"
+        return blamed(error)
     return None
 
 

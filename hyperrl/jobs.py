@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LOKY, DASK, RAY = "loky", "dask", "ray"
 REMEDIES = {DASK: ("distributed", "pip install 'hyperrl[dask]'"), RAY: ("ray", "pip install ray")}
 """Backend of a cluster -> the package that it needs, and how to get it."""
+MOST_WORKERS = 512
+"""Processes at once."""
 CONNECT = 10.0
 """Seconds in which a scheduler must answer."""
 
@@ -62,19 +64,21 @@ def run_jobs(
     """
     from joblib import delayed
 
-    require_backend(backend, scheduler)
+    require_backend(backend, scheduler, workers)
     with _CONNECT[backend](workers, scheduler) as parallel:
         with uninterrupted():
             results = parallel(delayed(_call)(function, index, job) for index, job in enumerate(jobs))
         yield from results
 
 
-def require_backend(backend: str, scheduler: str | None) -> None:
-    """Check that a backend exists and is installed, and that the scheduler that it needs answers.
+def require_backend(backend: str, scheduler: str | None, workers: int | None = None) -> None:
+    """Check that a backend exists and is installed, that the scheduler that it needs answers, and how many workers.
 
     Raises:
-        InputError: it is not, or does not.
+        InputError: one of them is wrong.
     """
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        raise InputError(f"workers={workers}: must be 1 or more, at most {MOST_WORKERS}; leave it out for one a core")
     if backend not in _CONNECT:
         raise InputError(f"backend={backend!r}: unknown; choose from {', '.join(_CONNECT)}")
     if backend == LOKY and scheduler is not None:

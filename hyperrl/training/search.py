@@ -23,7 +23,7 @@ from gymnasium.spaces import Box
 
 from hyperrl.config import Config
 from hyperrl.envs import Family, InputError
-from hyperrl.envs.errors import one_line, origin
+from hyperrl.envs.errors import blamed
 from hyperrl.families import configured, resolve
 from hyperrl.jobs import LOKY, require_backend, run_jobs
 from hyperrl.storage.device import cores, float32, pick_device
@@ -60,8 +60,6 @@ EXPLORED = 0.6
 BEFORE_PRUNING = 4
 """Trials that end before any is pruned; and none is before its third evaluation."""
 MOST_TRIALS = 1_000
-MOST_WORKERS = 1_024
-"""Trainings at once."""
 REPEAT, FAILED = "repeat", "failed"
 """Attributes of trials: the further seed that one trains; why one failed."""
 
@@ -94,18 +92,23 @@ class Found:
     trials: Sequence[Mapping[str, Any]]
     """Each with number, settings, seed, state, score and seconds."""
     importance: Mapping[str, float]
-    """Share of each setting in the variance of the validation return, by PED-ANOVA; empty of fewer than 4 trials."""
+    """Share of each setting in the variance of the validation return, by PED-ANOVA; empty where too few were tried."""
 
 
 @dataclass(frozen=True)
 class Search:
     """What every trial needs."""
 
-    family: str | Family
+    reference: str | Family
     config: Config
     folder: Path
     deadline: float
     """Seconds since the epoch after which no trial begins."""
+
+    @property
+    def family(self) -> Family:
+        """What is trained on."""
+        return self.reference if isinstance(self.reference, Family) else resolve(self.reference)
 
 
 def tune(
@@ -144,9 +147,7 @@ def tune(
         raise InputError(f"trials={trials}: must be 1 or more, at most {MOST_TRIALS:,}; choose another number")
     if not 0 < budget < float("inf"):
         raise InputError(f"budget={budget}: must be seconds above 0; give some")
-    if workers is not None and not 1 <= workers <= MOST_WORKERS:
-        raise InputError(f"workers={workers}: must be 1 or more, at most {MOST_WORKERS}; choose another number")
-    require_backend(backend, scheduler)
+    require_backend(backend, scheduler, workers)
     if "seed" in settings:
         raise InputError(f"seed={settings['seed']}: trials choose their own, from {FIRST_SEED} on; leave it out")
     chosen = {name: value for name, value in settings.items() if value is not None}
@@ -159,7 +160,7 @@ def tune(
     reference = family if isinstance(family, Family) else config.family
     began = time.time()
     search = Search(reference, config, folder, began + EXPLORED * budget)
-    _begin(search, known, chosen)
+    _begin(search)
 
     def run_all(search: Search, function: Callable[[Search, Any], str | None], jobs: Sequence[Any]) -> None:
         if jobs:
@@ -193,12 +194,13 @@ def _study(search: Search, seed: int = 0) -> Study:
     )
 
 
-def _begin(search: Search, family: Family, chosen: Mapping[str, Any]) -> None:
-    """Name the search, and enqueue the family's own settings; or see that the folder holds this search.
+def _begin(search: Search) -> None:
+    """Name the search, or check that the folder holds this one; enqueue the family's own settings until they are tried.
 
     Raises:
         InputError: it holds another one.
     """
+    family = search.family
     of_family = json.dumps(definition(family), sort_keys=True)
     shared = {name: value for name, value in asdict(search.config).items() if name not in ("family", "device")}
     named = {
@@ -212,13 +214,16 @@ def _begin(search: Search, family: Family, chosen: Mapping[str, Any]) -> None:
     if not study.user_attrs:
         for name, value in named.items():
             study.set_user_attr(name, value)
-        study.enqueue_trial(_parameters(search.config, family))
     elif stored != named:
         differs = next(name for name in named if stored[name] != named[name])
         raise InputError(
             f"{search.folder}: holds a search with another {differs}, of family {stored['family']!r} with agent "
             f"{stored['agent']!r}; choose another --run"
         )
+    own = _parameters(search.config, family)
+    known = (trial for trial in study.trials if trial.state.name != "RUNNING")  # which it stays where it was killed
+    if all(trial.system_attrs.get("fixed_params", trial.params) != own for trial in known):
+        study.enqueue_trial(own)
 
 
 def _parameters(config: Config, family: Family) -> dict[str, Any]:
@@ -275,8 +280,9 @@ def _train_trial(search: Search, study: Study) -> str:
     trial = study.ask()
     repeats = REPEAT in trial.user_attrs
     seed = int(trial.user_attrs.get(REPEAT, FIRST_SEED))
-    family = search.family if isinstance(search.family, Family) else resolve(search.family)
-    changes = _changes(_suggested(trial, search.config, family))
+    family = search.family
+    suggested = _suggested(trial, search.config, family)
+    changes, kept = _changes(suggested), repeats or suggested == _parameters(search.config, family)
     trial.set_user_attr("settings", changes)
     trial.set_user_attr("seed", seed)
     torch.compiler.reset()  # what this process has compiled was for other shapes
@@ -284,7 +290,7 @@ def _train_trial(search: Search, study: Study) -> str:
 
     def report(value: float, evaluation: int) -> None:
         trial.report(value, evaluation)
-        if not repeats and trial.should_prune():
+        if not kept and trial.should_prune():
             raise TrialPruned
 
     try:
@@ -295,11 +301,8 @@ def _train_trial(search: Search, study: Study) -> str:
         state = TrialState.FAIL
         trial.set_user_attr(FAILED, str(error))
     except Exception as error:
-        where = origin(error)
-        if where.ours:
-            raise
         state = TrialState.FAIL
-        trial.set_user_attr(FAILED, f"{one_line(error)} ({where.place}); mend it there")
+        trial.set_user_attr(FAILED, blamed(error))
     study.tell(trial, score, state)
     shown = "pruned" if state is TrialState.PRUNED else "failed" if score is None else f"{score:.1f}"
     return f"trial {trial.number}: validation {shown}  {spelled(changes)}"
@@ -345,8 +348,7 @@ def _settings(trials: Iterable[FrozenTrial]) -> list[tuple[dict[str, Any], Setti
 
 def _own(search: Search, settings: Sequence[tuple[dict[str, Any], Setting]]) -> tuple[dict[str, Any], Setting] | None:
     """The family's own setting, if it was trained."""
-    family = search.family if isinstance(search.family, Family) else resolve(search.family)
-    own = _parameters(search.config, family)
+    own = _parameters(search.config, search.family)
     return next(((parameters, setting) for parameters, setting in settings if parameters == own), None)
 
 
@@ -396,9 +398,8 @@ def _found(search: Search) -> Found:
 
 def _finish(search: Search) -> Found:
     found = _found(search)
-    family = search.family if isinstance(search.family, str) else search.family.name
     lines = [
-        f"# search on {family} with {found.config.agent}: validation {found.best.mean:.4g} over "
+        f"# search on {search.family.name} with {found.config.agent}: validation {found.best.mean:.4g} over "
         f"{len(found.best.scores)} seeds"
         + (f", {found.own.mean:.4g} with the family's own settings" if found.own else ""),
         "[training]",

@@ -103,6 +103,7 @@ def test_scales_of_a_range_with_both_signs_are_odd_and_1_or_the_reciprocal_at_it
     [
         ({"scales": ("cubic",)}, r"scales=\('cubic',\): must be some of linear, sign, log, reciprocal"),
         ({"scales": "log"}, "must be some of"),
+        ({"scales": 3}, "must be some of"),
         ({"scales": ("linear",), "period": 10.0}, "it is an angle"),
         ({"scales": ("linear",), "train": (2, 2), "distractor": True}, "trained on one value"),
         ({"scales": ("log",)}, "infinite at 0"),

@@ -349,23 +349,43 @@ def test_improvement_is_a_loop_over_seeds_and_variants():
 
 
 def test_the_interval_of_an_arm_that_always_wins():
-    """Of 3 x 3 seeds, one more of each ties: 16 pairs with 9 wins and 7 ties; rows (3 + .5) / 4 thrice and .5."""
-    a_RTE, b_RTE = np.ones((3, 5, 2)), np.zeros((3, 5, 2))
-    estimate = (9 + 7 / 2) / 16
-    rows = np.array([3.5, 3.5, 3.5, 2.0]) / 4
-    half = 3.182446305 * np.sqrt(2 * rows.var(ddof=1) / 4)
+    """Of 7 x 7 seeds; with one of b that always wins, 7 of 8 columns are 1 and one is 0, and the rows are alike."""
+    a_RTE, b_RTE = np.ones((7, 5, 2)), np.zeros((7, 5, 2))
+    columns = np.array([1.0] * 7 + [0.0])
+    half = 2.364624252 * np.sqrt(columns.var(ddof=1) / 8)
     probability, ends = improvement(a_RTE, b_RTE)
     assert probability == 1
-    assert ends == pytest.approx((estimate - half, 1.0))
+    assert ends == pytest.approx((7 / 8 - half, 1.0))
 
 
 def test_starts_count_in_the_interval_of_an_improvement():
     """Seeds are alike, so that only the starts vary: wins turn where one is left out."""
     a_TE, b_TE = np.array([[4.0, 0.0, 0.0]]), np.array([[1.0, 1.0, 1.0]])
-    same = improvement(np.stack([b_TE] * 9), np.stack([b_TE] * 9))
-    _, (low, high) = improvement(np.stack([a_TE] * 9), np.stack([b_TE] * 9))
-    assert same == (0.5, (0.5, 0.5))
-    assert (low, high) == (0, 1)
+    _, same = improvement(np.stack([b_TE] * 9), np.stack([b_TE] * 9))
+    _, ends = improvement(np.stack([a_TE] * 9), np.stack([b_TE] * 9))
+    assert 0 < same[0] < same[1] < 1
+    assert ends == (0, 1)
+
+
+@pytest.mark.parametrize(("seeds", "told_apart"), [(3, False), (5, False), (6, True), (10, True)])
+def test_an_arm_that_always_wins_needs_six_seeds(seeds, told_apart):
+    probability, (low, high) = improvement(np.ones((seeds, 4, 3)), np.zeros((seeds, 4, 3)))
+    assert (probability, high) == (1, 1)
+    assert (low > 0.5) == told_apart
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+@pytest.mark.parametrize(("a", "b"), [(0.95, 0.8), (1, 0.9), (0.9, 0.9), (0.5, 0.9), (0.98, 0.98)])
+def test_interval_of_an_improvement_covers_where_seeds_learn_or_fail(a, b, seeds):
+    """Seeds reach the same return with a probability or fail: many tables hold nothing but ties."""
+    rng = np.random.default_rng(11)
+    truth = a * (1 - b) + 0.5 * (a * b + (1 - a) * (1 - b))
+
+    def drawn(share):
+        return np.broadcast_to((rng.random((seeds, 1, 1)) < share).astype(float), (seeds, 4, 3))
+
+    ends = np.array([improvement(drawn(a), drawn(b))[1] for _ in range(300)])
+    assert np.mean((ends[:, 0] <= truth) & (truth <= ends[:, 1])) >= 0.93
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])

@@ -30,8 +30,11 @@ def test_a_trial_scores_what_a_run_of_its_settings_keeps(own_family, tmp_path):
     run = hyperrl.train(
         own_family, run=tmp_path / "run", quiet=True, encoder=False, seed=3, **{**TINY, "evaluations": 3}
     )
-    assert score == run.best["score"]
-    assert reported == list(enumerate(run.curves["validation"], 1))
+    # a run plays the other splits in the same products, which may round otherwise
+    assert score == pytest.approx(run.best["score"], rel=1e-5)
+    numbers, scores = zip(*reported, strict=True)
+    assert numbers == (1, 2, 3)
+    assert scores == pytest.approx(run.curves["validation"], rel=1e-5)
 
 
 def test_what_a_trial_is_given_are_settings_and_the_familys_own_come_back_unchanged():
