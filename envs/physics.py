@@ -258,7 +258,8 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
         self._state_dtype = torch.float64 if family.simulated else dtype
         super().__init__(family, variants_TP, copies, device, self._state_dtype)
         self.dtype = dtype
-        self._generator = torch.Generator(self.device).manual_seed(seed)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        """What starts are drawn with."""
         self.values = family.values(self.variants_TP)
         """Parameter name -> (T, 1), always those of now."""
         self.moment = self._begun(self._starts())
@@ -266,7 +267,7 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
     def draw(self, *steps: int, variants: int | None = None) -> Tensor:
         """The uniform draws (*steps, T, E, draws) of which further starts are made; steps drawn at once are equal."""
         shape = (*steps, variants or self.num_variants, self.copies, self.family.draws)
-        return torch.rand(shape, generator=self._generator, device=self.device, dtype=self._state_dtype)
+        return torch.rand(shape, generator=self.generator, device=self.device, dtype=self._state_dtype)
 
     def _starts(self, paired: bool = False, judged: bool = False) -> Tensor:
         draws = self.draw(variants=1 if paired else None)
@@ -277,9 +278,14 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
         """The observations (T * E, O) of now."""
         return self._observe(self.moment.state_TEX)
 
+    def go_on(self, moment: Moment) -> None:
+        """Stand there from now on, in the tensors that hold the present moment."""
+        for now, new in zip(self.moment, moment, strict=True):
+            now.copy_(new)
+
     def _begun(self, state_TEX: Tensor) -> Moment:
         shape = self.num_variants, self.copies
-        return Moment(state_TEX, torch.zeros(shape, dtype=torch.int64, device=self.device))
+        return Moment(state_TEX.clone(), torch.zeros(shape, dtype=torch.int64, device=self.device))
 
     def _observe(self, state_TEX: Tensor) -> Tensor:
         return self.family.observe(state_TEX, self.values).reshape(self.num_envs, -1).to(self.dtype)
@@ -287,7 +293,7 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Start every copy anew and return observations (T * E, O)."""
         if seed is not None:
-            self._generator.manual_seed(seed)
+            self.generator.manual_seed(seed)
         if self.family.drift:
             self._restart_drift(self._drift_start_TP, torch.ones_like(self._drift_step_T, dtype=torch.bool))
         paired = bool(options and options.get("paired"))
@@ -300,7 +306,7 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
         action = actions.view(self.num_variants, self.copies, *actions.shape[1:])
         state_TEX, elapsed_TE = self.moment
         final_TEX, reward_TE, terminated_TE = self.family.step(state_TEX, action, self.values)
-        self._drift(self._generator)
+        self._drift(self.generator)
         truncated_TE, self.moment = settle(self.family, final_TEX, terminated_TE, elapsed_TE, self.values, self.draw())
         info = {"final_obs": self._observe(final_TEX), "_final_obs": (terminated_TE | truncated_TE).flatten()}
         return (
@@ -318,7 +324,7 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
         self._restart_drift(fresh_TP, mask_T)
         state_TEX, elapsed_TE = self.moment
         state_TEX = torch.where(mask_T.view(-1, 1, 1), self._starts(), state_TEX)
-        self.moment = Moment(state_TEX, elapsed_TE * ~mask_T.unsqueeze(1))
+        self.go_on(Moment(state_TEX, elapsed_TE * ~mask_T.unsqueeze(1)))
         return self._observe(state_TEX)
 
     def put(self, variants_TP: np.ndarray) -> None:
@@ -334,8 +340,8 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
         """Everything that the next step depends on."""
         return {
             "variants_TP": self.variants_TP.clone(),
-            **self.moment._asdict(),
-            "generator": self._generator.get_state(),
+            **{name: now.clone() for name, now in self.moment._asdict().items()},
+            "generator": self.generator.get_state(),
             "drift_start_TP": self._drift_start_TP.clone(),
             "drift_step_T": self._drift_step_T.clone(),
         }
@@ -343,11 +349,10 @@ class PhysicsVectorEnv(VariantVectorEnv[PhysicsFamily]):
     def load_state_dict(self, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Restore a ``state_dict``; the observations (T * E, O), and that no copy (T * E,) had to begin anew."""
         self.variants_TP.copy_(state["variants_TP"])
-        moment = self.moment._asdict()
-        self.moment = Moment(**{name: torch.empty_like(now).copy_(state[name]) for name, now in moment.items()})
+        self.go_on(Moment(**{name: state[name] for name in Moment._fields}))
         self._drift_start_TP.copy_(state["drift_start_TP"])
         self._drift_step_T.copy_(state["drift_step_T"])
-        self._generator.set_state(state["generator"].cpu())
+        self.generator.set_state(state["generator"].cpu())
         anew_N = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         return self.observe(), anew_N
 

@@ -406,6 +406,7 @@ def _first_line(trainer: Trainer) -> str:
     how = f"not compiled: {trainer.not_compiled}" if trainer.not_compiled else "compiled"
     parts = [f"{ranks.count} processes of {config.variants // ranks.count} variants"] if ranks.count > 1 else []
     parts += [how, *(["collecting ahead"] if trainer.ahead else [])]
+    parts += [] if trainer.not_captured else ["captured in a CUDA graph"]
     return f"training {config.agent} on {trainer.family.name} with {on}, {', '.join(parts)}"
 
 

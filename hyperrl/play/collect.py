@@ -95,12 +95,14 @@ def _play_at_once(env: PhysicsVectorEnv, actor: AgentActor, rollout: Rollout, st
     noise_STEA, draws_STED = actor.noise(length), env.draw(length)
     play = partial(steps, env.family, actor.agent, actor.to_env, actor.weights_TD, env.values)
     size = max(size for size in range(1, MOST_AT_ONCE + 1) if length % size == 0)
+    moment = env.moment
     for begin in range(0, length, size):
         part = slice(begin, begin + size)
         noise = None if noise_STEA is None else noise_STEA[part]
-        played, env.moment, actor.state_TEH = play(noise, draws_STED[part], env.moment, actor.state_TEH)
+        played, moment, actor.state_TEH = play(noise, draws_STED[part], moment, actor.state_TEH)
         for name, x_STE in played.items():
             getattr(rollout, name)[part] = x_STE
+    env.go_on(moment)
     return env.observe()
 
 

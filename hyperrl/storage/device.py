@@ -62,9 +62,10 @@ def pick_device(name: str) -> torch.device:
         InputError: the name is none of these, or there is no CUDA device.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if name not in ("cpu", "cuda"):
         raise InputError(f"device {name!r}: unknown; choose from auto, cpu, cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device 'cuda': PyTorch finds none here; choose cpu or auto")
-    return torch.device(name)
+    # with its number, since another thread's present device is another
+    return torch.device(name) if name == "cpu" else torch.device(name, torch.cuda.current_device())

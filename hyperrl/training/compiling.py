@@ -59,9 +59,12 @@ class Compiled(Generic[Given, Answer]):
     def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Answer:
         """The function's answer, within float tolerance."""
         try:
-            if self._compiled is None:
-                self._compiled = _compile(self._function)
-            return self._compiled(*args, **kwargs)
+            if self._compiled is not None:
+                return self._compiled(*args, **kwargs)
+            self._compiled = _compile(self._function)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", module=r"torch\._inductor")  # advice to its developers
+                return self._compiled(*args, **kwargs)
         except Exception as error:
             if self._compiled is self._function:
                 raise

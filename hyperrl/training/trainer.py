@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from hyperrl.agents.losses.objective import Batch, Objective, Terms
 from hyperrl.agents.losses.ppo import PPO
 from hyperrl.agents.normaliser import SMALLEST
 from hyperrl.config import Config
-from hyperrl.envs import Family, InputError
+from hyperrl.envs import Family, InputError, PhysicsVectorEnv
 from hyperrl.play.actors import AgentActor
 from hyperrl.play.collect import collect, steps_at_once
 from hyperrl.play.rollout import Rollout
@@ -30,6 +30,7 @@ from hyperrl.storage.agent import build_agent
 from hyperrl.storage.device import pick_device
 from hyperrl.training import finite
 from hyperrl.training.ahead import Ahead, collects_ahead
+from hyperrl.training.captured import Captured, tf32
 from hyperrl.training.compiling import Compiled, of_tensors, reason_against
 from hyperrl.training.ranks import ALONE, Ranks
 from hyperrl.training.sampler import Sampler, UniformSampler
@@ -68,6 +69,19 @@ def sequence_terms(agent: Agent, objective: Objective, minibatch: Batch, context
     obs_TSNO, state_TSNH = (x.unflatten(1, (steps, -1)) for x in (minibatch.obs_TNO, minibatch.state_TNH))
     distribution, value_TN = agent.sequence(weights_TD, obs_TSNO, state_TSNH)
     return objective.terms(distribution, value_TN, minibatch, weights_TD)
+
+
+class Learned(NamedTuple):
+    """What an iteration has computed on the device."""
+
+    names: tuple[str, ...]
+    shown_M: Tensor
+    """A scalar of each name, for TensorBoard; then 1 where all is finite and not too large, else 0."""
+    rollout: Rollout
+    discounted_STE: Tensor
+    """Running discounted sums of what was learned from."""
+    variants_TP: Tensor
+    """What was played."""
 
 
 class Trainer:
@@ -141,18 +155,47 @@ class Trainer:
         if not self.not_compiled and of_tensors(family):
             self.steps_at_once = Compiled(steps_at_once)
         self.optimiser = Adam(list(self.agent.parameters()), config.max_grad_norm)
+        self.rate = torch.zeros((), device=self.device)
+        """The schedule's learning rate in this iteration."""
         self.iteration = 0
         self.caution = torch.ones((), device=self.device)
         shape = (self.env.num_variants, config.copies)
         self.discounted_TE = torch.zeros(shape, device=self.device)
         self.episode_return_TE = torch.zeros(shape, device=self.device)
         self.episode_length_TE = torch.zeros(shape, device=self.device)
+        self.not_captured = self._reason_against_capturing()
+        """Why iterations are no CUDA graph, in a few words; empty where they are."""
+        self.work: Callable[[], Learned] = self._work
+        if not self.not_captured and isinstance(env := self.env, PhysicsVectorEnv):
+            self.work = Captured(self._work, [*self.generators.values(), env.generator], lambda: env.moment)
+
+    def _reason_against_capturing(self) -> str:
+        """As ``not_captured``."""
+        reasons = {
+            "there is no GPU": self.device.type != "cuda",
+            "as asked": self.config.compile == "off",
+            "several processes train": self.ranks.count > 1,
+            "the agent has a state": self.agent.state_size,
+            "the physics is no function of tensors": not of_tensors(self.family) or self.ahead,
+            "the sampler learns from scores": not isinstance(self.sampler, UniformSampler),
+        }
+        return next((reason for reason, holds in reasons.items() if holds), "")
 
     def close(self) -> None:
         """Close the environments, once nothing is collected any more."""
         if self.ahead:
             self.ahead.close()
         self.env.close()
+
+    @property
+    def iteration(self) -> int:
+        """How many iterations are done."""
+        return self._iteration
+
+    @iteration.setter
+    def iteration(self, iteration: int) -> None:
+        self._iteration = iteration
+        self.rate.fill_(self.config.learning_rate * (1 - iteration / self.config.iterations))
 
     @property
     def steps(self) -> int:
@@ -165,7 +208,25 @@ class Trainer:
         Raises:
             Unusable: something of it is not finite, or too large.
         """
-        rollout = self.next_rollout()
+        with tf32():
+            if self.not_captured:
+                found = self.learned(self.next_rollout())
+            else:
+                self.resample(self.iteration)
+                found = self.work()
+        *shown, usable = found.shown_M.tolist()  # the one copy to the host
+        metrics = dict(zip(found.names, shown, strict=True))
+        if not usable:
+            raise self._unusable(found, metrics["train/loss"])
+        self.iteration += 1
+        return metrics
+
+    def _work(self) -> Learned:
+        """Collect, and learn from it."""
+        return self.learned(self.collect())
+
+    def learned(self, rollout: Rollout) -> Learned:
+        """Learn from a rollout, where that is usable: else all but the running sums stays as it is."""
         variants_TP = self.env.variants_TP.clone()
         reward_STE = self.reward(rollout)
         batch, estimated = self.estimate(rollout._replace(reward_STE=reward_STE))
@@ -173,23 +234,21 @@ class Trainer:
         usable = self.ranks.mean(finite.usable(rollout, discounted_STE).float()) == 1
         with self.collecting_ahead():
             updated = self.update(batch, rollout.context_RTC, usable)
-        metrics = {"usable": usable, **episodes, **estimated, **updated}
-        # one copy to the host for all of them
-        shown = dict(zip(metrics, self.ranks.mean(torch.stack(list(metrics.values()))).tolist(), strict=True))
-        if not (shown.pop("usable") and math.isfinite(shown["train/loss"])):
-            raise self._unusable(rollout, discounted_STE, shown["train/loss"], variants_TP)
-        self.normalise(rollout.obs_STEO, discounted_STE)
-        self.iteration += 1
-        return shown
+        metrics = {**episodes, **estimated, **updated}
+        shown_M = self.ranks.mean(torch.stack(list(metrics.values())))
+        usable = usable & shown_M[list(metrics).index("train/loss")].isfinite()
+        self.normalise(rollout.obs_STEO, discounted_STE, usable)
+        return Learned(tuple(metrics), torch.cat([shown_M, usable.float()[None]]), rollout, discounted_STE, variants_TP)
 
-    def _unusable(self, rollout: Rollout, discounted_STE: Tensor, loss: float, variants_TP: Tensor) -> finite.Unusable:
+    def _unusable(self, found: Learned, loss: float) -> finite.Unusable:
         """What is wrong with an iteration."""
+        rollout, discounted_STE = found.rollout, found.discounted_STE
         line = (
             f"loss={loss} after {self.steps + self.config.iteration_steps:,} steps: the training has diverged; choose "
             "a lower learning_rate, or mend the family's physics"
         )
         if finite.whole(self.agent) and not finite.usable(rollout, discounted_STE):
-            line = finite.first_unusable(rollout, discounted_STE, self.family, variants_TP, self.steps)
+            line = finite.first_unusable(rollout, discounted_STE, self.family, found.variants_TP, self.steps)
         return finite.Unusable(line)
 
     def begin_anew(self) -> None:
@@ -336,7 +395,7 @@ class Trainer:
         Where ``usable``, a boolean on the device, is false, all of them are void.
         """
         config = self.config
-        rate = self.caution * (config.learning_rate * (1 - self.iteration / config.iterations))
+        rate = self.caution * self.rate
         active = torch.ones((), device=self.device) if usable is None else usable.float()
         shown: dict[str, Tensor] = {}
         history = []
@@ -356,18 +415,26 @@ class Trainer:
         means = torch.stack(history).mean(0).unbind()
         metrics = {f"train/{name}": value for name, value in zip(shown, means, strict=True)}
         metrics["train/learning_rate"] = rate
-        self.caution = cautious(self.caution, metrics["train/approx_kl"], config.target_kl)
+        self.caution.copy_(cautious(self.caution, metrics["train/approx_kl"], config.target_kl))
         with torch.no_grad():
             norm, diversity = weight_statistics(self.agent.generate(context_RTC[-1]))
         return metrics | {"train/weight_norm": norm, "train/weight_diversity": diversity}
 
-    def normalise(self, obs_STEO: Tensor, discounted_STE: Tensor) -> None:
-        """Take in a rollout's observations and discounted sums; all but the first values stay what they were."""
+    def normalise(self, obs_STEO: Tensor, discounted_STE: Tensor, usable: Tensor | None = None) -> None:
+        """Take in a rollout's observations and discounted sums; the values stay what they were, up to rounding.
+
+        Not before the first rollout, whose unit of returns is a guess; nor where ``usable``, a boolean on the device,
+        is false: then nothing is taken in.
+        """
         normaliser = self.agent.normaliser
         before, first = normaliser.value_scale, normaliser.count == 0
+        kept = [buffer.clone() for buffer in normaliser.buffers()]
         normaliser.update(obs_STEO, discounted_STE, self.ranks.mean, self.ranks.count)
+        if usable is not None:
+            for buffer, old in zip(normaliser.buffers(), kept, strict=True):
+                buffer.copy_(torch.where(usable, buffer, old))
         factor = before / normaliser.value_scale
-        # before the first rollout the unit of returns is a guess, and so are values beyond the returns' own unit
+        # values beyond the returns' own unit are guesses too
         self.agent.scale_values(torch.where(first, factor.clamp(max=1), factor))
 
     def state_dict(self) -> dict[str, Any]:

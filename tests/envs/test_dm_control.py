@@ -421,10 +421,10 @@ def test_only_ended_episodes_start_anew_and_as_with_a_whole_batch():
     started.clear()
     env.step(torch.zeros(6, 6))
     assert started == []
-    generator = env._generator.get_state()
+    generator = env.generator.get_state()
     env.step(torch.zeros(6, 6))
     assert started == [2]
-    env._generator.set_state(generator)
+    env.generator.set_state(generator)
     want = family.start(env.draw(), env.values)
     ended = torch.tensor([[False, True, False], [True, False, False]])
     assert torch.equal(env.moment.state_TEX[ended], want[ended])
