@@ -2,7 +2,8 @@
 
 A row is a family, an arm and a label of settings; ``results/cells/FAMILY/ARM[-LABEL].npz`` holds the return of every
 episode of all its seeds, `PART_variants` (T, P) and `PART_returns` (R seeds, T, E starts), and the ``.json`` beside it
-the settings, the learning curves and how well the value network predicted. Every table is computed from these.
+how the row was measured, the learning curves and how well the value network predicted. Every table is computed from
+these. A row that is to be measured in another way is begun anew.
 """
 
 from __future__ import annotations
@@ -68,9 +69,16 @@ class Cell:
         return Row(resolve(self.family).name, self.arm, self.label)
 
     @property
+    def measure(self) -> dict[str, Any]:
+        """How its row is measured: the whole of the settings, and what it plays."""
+        settings = {name: value for name, value in asdict(self.config).items() if name not in OWN}
+        found = {"settings": settings, "judge": self.judge, "episodes": self.episodes, "variation": self.variation}
+        return json.loads(json.dumps(found))
+
+    @property
     def folder(self) -> Path:
-        """The run's, another one for other settings."""
-        digest = hashlib.sha256(json.dumps(described(self.config), sort_keys=True).encode()).hexdigest()[:8]
+        """The run's, another one where it is measured in another way."""
+        digest = hashlib.sha256(json.dumps(self.measure, sort_keys=True).encode()).hexdigest()[:8]
         return RUNS / self.row.family / f"{self.row.name}-{digest}" / f"seed-{self.seed}"
 
     def tables(self, family: Family) -> Tables:
@@ -95,12 +103,6 @@ def splits(family: Family) -> Tables:
 def validation(family: Family) -> Tables:
     """The validation variants alone, for what is to be decided."""
     return {"validation": family.variants("validation", SPLIT_SIZE)}
-
-
-def described(config: Config) -> dict[str, Any]:
-    """Settings of a row as JSON holds them."""
-    found = {name: value for name, value in asdict(config).items() if name not in OWN}
-    return json.loads(json.dumps(found))
 
 
 def read_matrix(path: Path) -> list[Cell]:
@@ -179,21 +181,21 @@ class Row:
         return {key: array[: self.seeds] if key.endswith("_returns") else array for key, array in arrays.items()}
 
     def has(self, cell: Cell) -> bool:
-        """Whether the cell is measured, with the settings that it has now."""
+        """Whether the cell is measured, as it would be now."""
         stored = self.read()
-        known = {**stored.get("seeds", {}), **stored.get("failed", {})}
-        return str(cell.seed) in known and stored["settings"] == described(cell.config)
+        return str(cell.seed) in stored.get("seeds", {}) and _same(stored, cell.measure)
 
     def add(self, cell: Cell, measured: Measured | str) -> None:
-        """Keep what was measured, or why it failed; what the row holds of other settings is dropped."""
-        settings, stored = described(cell.config), self.read()
-        if stored.get("settings") != settings:
+        """Keep what was measured, or why it failed; what the row holds of other measures is dropped."""
+        measure, stored = cell.measure, self.read()
+        if not _same(stored, measure):
             named = {"family": self.family, "arm": self.arm, "label": self.label}
-            stored = {**named, "settings": settings, "hardware": hardware(), "seeds": {}, "failed": {}}
+            stored = {**named, **measure, "hardware": hardware(), "seeds": {}, "failed": {}}
         if isinstance(measured, str):
             stored["failed"][str(cell.seed)] = measured
         else:
             self._add_returns(len(stored["seeds"]), measured)
+            stored["failed"].pop(str(cell.seed), None)
             stored |= {"parameters": measured.parameters, "steps": measured.steps}
             stored["seeds"][str(cell.seed)] = {
                 "seconds": round(measured.seconds, 1),
@@ -218,6 +220,10 @@ class Row:
         temporary = self.path.with_suffix(".tmp.npz")
         np.savez_compressed(temporary, **{key: np.float32(array) for key, array in arrays.items()})
         os.replace(temporary, self.path.with_suffix(".npz"))
+
+
+def _same(stored: Mapping[str, Any], measure: Mapping[str, Any]) -> bool:
+    return all(stored.get(name) == value for name, value in measure.items())
 
 
 def rows_of(cells: Sequence[Cell]) -> dict[Row, list[Cell]]:

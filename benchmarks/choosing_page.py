@@ -144,6 +144,46 @@ def _mean(row: Row, part: str) -> str:
     return f"{number(float(returns_RTE.mean()))} ({between(found.ends if found else None)})"
 
 
+def ablation_table() -> list[str]:
+    """A row a variation and split: on each family its mean, and the probability that it is better than without it."""
+    rows = rows_of(read_matrix(MATRICES / "ablation.toml"))
+    plain = {row.family: row for row in rows if row.name == DEFAULT}
+    names = list(dict.fromkeys(row.name for row in rows))
+    lines = []
+    for part, place in (("interpolation", "inside"), ("extrapolation", "outside")):
+        for name in names:
+            cells = []
+            for family, base in plain.items():
+                returns_RTE, of_plain_RTE = (
+                    row.arrays()[f"{part}_returns"] for row in (Row(family, *name.split("-", 1)), base)
+                )
+                found = improvement(returns_RTE, of_plain_RTE)
+                mean = number(float(returns_RTE.mean()))
+                cells.append(mean if name == DEFAULT else f"{mean}, {with_interval(*found, 2)}")
+            lines.append([name.removeprefix(f"{DEFAULT}-").replace("_", " "), place, *cells])
+    return table(["variation", "where", *(family.partition(".")[0] for family in plain)], lines)
+
+
+def ablation_sentence() -> list[str]:
+    """Whether any variation is sure to be better or worse than without it somewhere."""
+    rows = rows_of(read_matrix(MATRICES / "ablation.toml"))
+    plain = {row.family: row for row in rows if row.name == DEFAULT}
+    better, worse = [], []
+    for row in rows:
+        for part in ("interpolation", "extrapolation") if row.name != DEFAULT else ():
+            returns = (found.arrays()[f"{part}_returns"] for found in (row, plain[row.family]))
+            ends = improvement(*returns)[1]
+            said = (
+                f"{row.name.removeprefix(f'{DEFAULT}-').replace('_', ' ')} on {row.family.partition('.')[0]} ({part})"
+            )
+            better += [said] if ends and ends[0] > 0.5 else []
+            worse += [said] if ends and ends[1] < 0.5 else []
+    return wrapped(
+        f"Better than without it, with the whole interval above 0.5: {', '.join(better) or 'nothing, nowhere'}. Worse, "
+        f"with the whole interval below: {', '.join(worse) or 'nothing, nowhere'}."
+    )
+
+
 def figure(results: dict[str, dict[str, Arm]]) -> Figure:
     """Probability that the default arm is better than each other one, with its interval: a panel a split."""
     families = {family: arms for family, arms in comparable(results).items() if DEFAULT in arms}
@@ -198,6 +238,7 @@ def page(text: str) -> str:
         "probabilities": [*sentences(results), "", *probability_table(results)],
         "encodings": encoding_table("encodings"),
         "losses": losses("encodings"),
+        "ablation": [*ablation_sentence(), "", *ablation_table()],
     }
     return filled(text, blocks)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import warnings
 from dataclasses import replace
@@ -29,6 +30,8 @@ def measure(deadline: float, cell: Cell) -> Measured | str | None:
         return None
     began = time.monotonic()
     torch.compiler.reset()  # this process has compiled the shapes of other cells
+    if cell.variation:  # what it changes may hold a state that no checkpoint has
+        shutil.rmtree(cell.folder, ignore_errors=True)
     try:
         with warnings.catch_warnings(action="ignore"), cell.changed():
             run = train(cell.family, run=cell.folder, quiet=True, resume=True, encoder=False, **cell.chosen)
@@ -61,7 +64,7 @@ def _calibration(evaluation: Evaluation) -> list[float]:
 
 
 def probed(cell: Cell) -> float:
-    """Seconds of a training by those of its first iterations, compiled or not; 0 where it cannot begin."""
+    """Seconds of a training by those of its first iterations, not compiled; 0 where it cannot begin."""
     config = replace(cell.config, compile="off")
     try:
         trainer = Trainer(resolve(cell.family), config)

@@ -62,6 +62,8 @@ README_ARMS = ("hyper", "concat", "film", "adapter", "blind")
 SIMULATORS = ("half_cheetah_velocity", "lunar_lander")
 """Families whose learning curves have a figure of their own."""
 NOTE = "earlier code, no interval"
+CEILING = 199.5
+"""Of ODE-2, by a greedy search over a fine grid of actions one step ahead."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,12 @@ class Arm:
     def seeds(self) -> int:
         """How many agents."""
         return len(self.runs)
+
+    @property
+    def shown_seeds(self) -> str:
+        """How many agents, and how many trainings failed."""
+        failed = len(self.result.get("failed", {}))
+        return f"{self.seeds} ({failed} failed)" if failed else str(self.seeds)
 
     @property
     def steps(self) -> int:
@@ -218,7 +226,7 @@ def means_table(results: dict[str, dict[str, Arm]]) -> list[str]:
     """A row a family and arm: means of the splits."""
     head = ["family", "arm", "parameters of the arm", "settings", "seeds", "steps", "interpolation", "extrapolation"]
     rows = [
-        [arm.name, arm.agent, arm.parameters, arm.settings, str(arm.seeds), f"{arm.steps:,}"]
+        [arm.name, arm.agent, arm.parameters, arm.settings, arm.shown_seeds, f"{arm.steps:,}"]
         + [mean_cell(arm, split) for split in SPLITS]
         for arm in in_order(with_splits(results))
     ]
@@ -281,6 +289,33 @@ def sizes(results: dict[str, dict[str, Arm]]) -> list[str]:
         f"{number(speed['generate_one_variant_ms']['median'], 2)} ms.",
     ]
     return wrapped(" ".join(sentences))
+
+
+def search_gains() -> list[str]:
+    """What the search changed for each arm: validation return of the family's own settings and of the best ones."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(TRIALS.glob("*.json")):
+        search = json.loads(path.read_text(encoding="utf-8"))
+        if search["own"] is not None:
+            before, after = (number(float(np.mean(search[which]["validation"]))) for which in ("own", "best"))
+            found.setdefault(search["family"], []).append(f"{search['agent']} {before} to {after}")
+    each = "; ".join(f"{family}: {', '.join(arms)}" for family, arms in found.items())
+    return wrapped(
+        "What the search changed, as mean validation return of three seeds, from the family's own settings to the best "
+        f"of those that were tried, which is a little too good as the best of several: {each}."
+    )
+
+
+def ode_ranking(results: dict[str, dict[str, Arm]]) -> list[str]:
+    """The arms' means on the grid of ODE-2 in one sentence, the best first."""
+    returns = {agent: arm.returns_RTE(GRID) for agent, arm in results["ode2"].items() if arm.settings != "by hand"}
+    means = {agent: float(returns_RTE.mean()) for agent, returns_RTE in returns.items() if returns_RTE is not None}
+    ranked = sorted(means, key=lambda agent: -means[agent])
+    return wrapped(
+        "On ODE-2, where factors of the action are extrapolated, the mean over the published grid is "
+        f"{', '.join(f'{number(means[agent])} for {agent}' for agent in ranked)}, of {CEILING} that are possible "
+        "([docs/results.md](docs/results.md#ode), [docs/choosing.md](docs/choosing.md))."
+    )
 
 
 def latest(name: str) -> tuple[dict[str, Any], str]:
@@ -416,7 +451,12 @@ def readme(text: str) -> str:
     """README with its blocks as the committed results have them."""
     results = read()
     about = what_intervals_are_about(_of_readme(results))
-    return filled(text, {"results": [*readme_table(results), "", *about], "cartpole": cartpole()})
+    blocks = {
+        "results": [*readme_table(results), "", *about],
+        "search": [*search_gains(), "", *ode_ranking(results)],
+        "cartpole": cartpole(),
+    }
+    return filled(text, blocks)
 
 
 def page(text: str) -> str:

@@ -3,8 +3,9 @@
     python benchmarks/runner.py benchmarks/matrices/NAME.toml [--budget 2h] [--workers 2] [--missing]
 
 Says first how many hours the missing cells take, then measures them, the first seeds of all rows first. It may be
-killed at any time: what is finished is kept (see cells.py), and a training goes on where it was. After the budget no
-cell begins any more; what is missing is said at the end. `--missing` only says it.
+killed at any time: what is finished is kept (see cells.py), and a training goes on where it was, unless a variation
+changes it. After the budget no cell begins any more; what is missing is said at the end, and why trainings failed; the
+next call tries them again. `--missing` only says it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hyperrl.agents import ARMS
 from hyperrl.cli.console import add_workers, duration
+from hyperrl.envs import InputError
 from hyperrl.jobs import LOKY, run_jobs
 from hyperrl.storage.device import cores
 
@@ -58,6 +60,18 @@ def main() -> None:
     parser.add_argument("--missing", action="store_true", help="say what is missing, and end")
     add_workers(parser)
     args = parser.parse_args()
+    try:
+        run(args)
+    except InputError as error:
+        raise SystemExit(f"{args.matrix}: {error}") from None
+
+
+def run(args: argparse.Namespace) -> None:
+    """Say what is missing of a matrix, and measure it.
+
+    Raises:
+        InputError: a cell's family or settings are wrong.
+    """
     cells = read_matrix(args.matrix)
     todo = sorted(missing(cells), key=lambda cell: cell.seed)
     workers = args.workers or cores()
@@ -88,6 +102,8 @@ def _say_missing(left: Sequence[Cell], cells: Sequence[Cell]) -> None:
     print(f"{len(cells) - len(left)} of {len(cells)} cells measured")
     for row, own in rows_of(left).items():
         print(f"missing: {row.family} {row.name}, seeds {', '.join(str(cell.seed) for cell in own)}")
+        for seed, reason in row.read().get("failed", {}).items():
+            print(f"failed: {row.family} {row.name}, seed {seed}: {reason}")
 
 
 if __name__ == "__main__":

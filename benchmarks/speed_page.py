@@ -154,12 +154,62 @@ def ahead() -> list[str]:
     return [*wrapped(machine(result)), "", *table(head, speeds), "", said, "", *table(of_curves, curves)]
 
 
+def gpu() -> list[str]:
+    """Steps/s on a GPU over sizes, seconds until CartPole is solved, and returns beside the CPU's."""
+    result = read("gpu")
+    hardware, reached = result["hardware"], result["ceilings"]
+    kinds = list(result["speed"][0]["steps_per_s"])
+    speeds = [
+        [f"{row['variants']} x {row['copies']} x {row['rollout']}"]
+        + [f"{row['steps_per_s'][kind] / 1e6:.2f}" for kind in kinds]
+        + [percent(row[floor][kinds[-1]], digits) for floor, digits in (("of_bandwidth", 0), ("of_arithmetic", 1))]
+        + [number(row["start_s"][kind], 1) for kind in kinds[1:]]
+        for row in result["speed"]
+    ]
+    solved = [
+        [
+            f"{row['variants']} x {row['copies']} x {row['rollout']}",
+            ", ".join(number(run["seconds_to_475"], 2) for run in row["runs"]),
+            ", ".join(f"{run['steps_to_475'] / 1e6:.1f}" for run in row["runs"]),
+        ]
+        for row in result["solved"]
+    ]
+    learned = [
+        [row["family"]]
+        + [f"{number(min(row[where]))} to {number(max(row[where]))} ({len(row[where])})" for where in ("gpu", "cpu")]
+        for row in result["learning"]
+    ]
+    machine_line = (
+        f"`{result['command']}`: {hardware['gpu']}, PyTorch {hardware['torch']}. A copy reaches "
+        f"{reached['copy_gb_per_s']:,.0f} GB/s, a product of matrices {reached['float32_tflop_per_s']:.0f} TFLOP/s in "
+        f"float32 and {reached['tf32_tflop_per_s']:.0f} with factors rounded to TF32. Iterations as a graph differ "
+        f"from those call by call by {max(row['largest_difference'] for row in result['checks']):g} after ten, and go "
+        f"on {'' if all(row['resumed_bit_for_bit'] for row in result['checks']) else 'not '}bit for bit when resumed."
+    )
+    head = ["variants x copies x steps", *(f"{kind}, M steps/s" for kind in kinds), "of bandwidth", "of arithmetic"]
+    head += [f"{kind}, s to start" for kind in kinds[1:]]
+    return [
+        *wrapped(machine_line),
+        "",
+        *table(head, speeds),
+        "",
+        "CartPole until each of 64 validation variants has a mean of 475 or more, one number a seed:",
+        "",
+        *table(["variants x copies x steps", "training, s", "million steps"], solved),
+        "",
+        "Mean interpolation return after `hyperrl train FAMILY` with its defaults, over the seeds (how many):",
+        "",
+        *table(["family", "on the GPU", "on the CPU"], learned),
+    ]
+
+
 def page(text: str) -> str:
     """docs/speed.md with its blocks as the committed results have them."""
     blocks = {
         "peers": peers(),
         "products": products(),
         "compiling": compiling(),
+        "gpu": gpu(),
         "parts": parts(),
         "ahead": ahead(),
         "neighbours": neighbours(),

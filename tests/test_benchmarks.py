@@ -181,10 +181,51 @@ def test_the_runner_measures_what_is_missing_keeps_what_fails_and_begins_nothing
     failing = dataclasses.replace(cell, settings={**cell.settings, "gamma": 7})
     assert "gamma=7" in measuring.measure(float("inf"), failing)
     cell.row.add(cell, "gamma=7: must be within [0, 1]")
-    assert cell.row.has(cell), "what fails once fails again"
+    assert not cell.row.has(cell), "it is tried again"
+    assert cell.row.read()["failed"] == {"0": "gamma=7: must be within [0, 1]"}
+    assert cell.row.seeds == 0
+    cell.row.add(cell, found)
+    assert cell.row.read()["failed"] == {}
     missing = script("runner").missing(cells.read_matrix(path))
     assert [(cell.arm, cell.seed) for cell in missing] == [("hyper", 1), ("recurrent", 0), ("recurrent", 1)]
     assert set(script("runner").seconds_of(missing)) == set(missing)
+
+
+@pytest.mark.parametrize(
+    "change", [{"episodes": 3}, {"judge": "cells:validation"}, {"variation": "ablation:rehearsal"}]
+)
+def test_a_row_is_begun_anew_where_it_is_measured_in_another_way(matrix, change):
+    cells, path = matrix
+    cell = cells.read_matrix(path)[0]
+    other = dataclasses.replace(cell, **change)
+    cell.row.add(cell, measured(cells, 7))
+    assert not other.row.has(other)
+    assert other.folder != cell.folder
+    other.row.add(other, measured(cells, 3))
+    assert other.row.has(other)
+    assert not cell.row.has(cell)
+    np.testing.assert_array_equal(cell.row.arrays()["validation_returns"][:, 0, 0], [3])
+
+
+def test_a_variation_begins_anew_what_was_cut(script, matrix, monkeypatch):
+    cells, path = matrix
+    measuring = script("measuring")
+    plain = cells.read_matrix(path)[0]
+    for cell, left in ((plain, True), (dataclasses.replace(plain, variation="ablation:rehearsal"), False)):
+        (cell.folder / "left").mkdir(parents=True)
+        monkeypatch.setattr(
+            measuring, "train", lambda *args, **kwargs: (_ for _ in ()).throw(measuring.InputError("x"))
+        )
+        assert measuring.measure(float("inf"), cell) == "x"
+        assert (cell.folder / "left").exists() == left
+
+
+def test_what_is_wrong_in_a_matrix_is_one_line(script, matrix, monkeypatch):
+    _, path = matrix
+    path.write_text(path.read_text().replace("ode1", "ode3"))
+    monkeypatch.setattr(sys, "argv", ["runner.py", str(path)])
+    with pytest.raises(SystemExit, match="ode3"):
+        script("runner").main()
 
 
 def test_searched_settings_stand_below_a_mark_and_replace_the_earlier_ones(script):
@@ -233,3 +274,58 @@ def test_a_variation_changes_the_training_and_only_as_long_as_it_lasts(script, m
     assert not np.array_equal(measuring.measure(float("inf"), varied).returns["validation"], before)
     again = dataclasses.replace(plain, label="again")
     np.testing.assert_array_equal(measuring.measure(float("inf"), again).returns["validation"], before)
+
+
+def test_bytes_are_those_that_calls_read_and_write(script):
+    counter, a, b = script("gpu").Bytes(), np.ones((3, 4), np.float32), np.ones(4, np.float32)
+    a, b = map(script("gpu").torch.from_numpy, (a, b))
+    with counter:
+        a + b
+    assert counter.counted == a.nbytes + b.nbytes + a.nbytes
+    with counter:
+        a.t().unsqueeze(0)
+    assert counter.counted == 2 * a.nbytes + b.nbytes, "a view moves nothing"
+    with counter:
+        b.mul_(2)
+    assert counter.counted == 2 * a.nbytes + 3 * b.nbytes
+
+
+def test_what_is_measured_on_a_gpu_runs_on_the_cpu(script, monkeypatch):
+    gpu = script("gpu")
+    monkeypatch.setattr(gpu, "SIZES", ((4, 2),))
+    monkeypatch.setattr(gpu, "SOLVING", ((4, 2),))
+    monkeypatch.setattr(gpu, "KINDS", {"call by call": {"compile": "off"}, "graph": {"compile": "auto"}})
+    monkeypatch.setattr(gpu, "SOLVING_KIND", {"compile": "off"})
+    for name, value in (("SOLVING_ITERATIONS", 7), ("SEEDS", 1), ("TIMED_S", 0.05), ("CHECKED", 4), ("SOLVED", 9.0)):
+        monkeypatch.setattr(gpu, name, value)
+    ceilings = gpu.ceilings("cpu", 32)
+    assert min(ceilings.values()) > 0
+    (row,) = gpu.speed("cpu", ceilings)
+    assert set(row) == set(gpu.KEYS["speed"])
+    (solved,) = gpu.solved("cpu")
+    assert set(solved) == set(gpu.KEYS["solved"])
+    (run,) = solved["runs"]
+    assert run["seconds_to_475"] > 0
+    assert run["steps_to_475"] == 4 * 2 * 64 * len(run["worst"])
+    assert run["worst"][-1] >= 9 > max(run["worst"][:-1], default=0)
+
+
+def test_operations_of_an_iteration_are_those_of_its_products(script):
+    """Blind on CartPole: each step costs a policy to collect, two values to estimate, and both three times to learn."""
+    gpu = script("gpu")
+    sizes = {
+        "variants": 4,
+        "copies": 2,
+        "rollout": 8,
+        "minibatches": 2,
+        "epochs": 3,
+        "agent": "blind",
+        "hidden": (16, 16),
+    }
+    trainer = gpu.trainer_of("cartpole", "cpu", **sizes, steps=10**4)
+    operations, moved = gpu.work_of(trainer)
+    steps = 4 * 2 * 8
+    policy, value = (2 * (4 * 16 + 16 * 16 + 16 * out) for out in (2, 1))
+    backward = (policy + value) * 2 - 2 * 2 * 4 * 16  # no gradient of the observations
+    assert operations == steps * (policy + 2 * value + 3 * (policy + value + backward))
+    assert moved > steps * 4 * 4

@@ -18,14 +18,16 @@ class AdapterAgent(Agent):
     With x the features after the hidden layers, the last layer reads x + act(U act(V x + a) + b). U, V, a and b form
     the adapter, whose weights a chunked hypernetwork generates from the context; D counts those of both networks. The
     bottleneck V has an eighth of the features, 32 of 256 in the paper. In two things the authors' code differs: there U
-    and b are random at first, here they are 0 for every context; and here the last hidden layer ends with an activation
-    before the adapter. Because of the skip connection a variant is no ordinary network.
+    and b are random at first, here they are 0 for every context (U is small where act is relu, whose slope at 0 is 0);
+    and here the last hidden layer ends with an activation before the adapter. Because of the skip connection a variant
+    is no ordinary network.
     """
 
     def __init__(self, spec: AgentSpec) -> None:
         super().__init__(spec)
         width = (spec.observation, *spec.hidden)[-1]
-        adapter = orthogonal_layers(width, [max(1, width // 8)], width, gain=0.0)
+        gain = 0.01 if spec.activation == "relu" else 0.0
+        adapter = orthogonal_layers(width, [max(1, width // 8)], width, gain)
         self.policy = nn.ParameterList(policy_layers(spec, spec.observation))
         self.value = nn.ParameterList(value_layers(spec, spec.observation))
         self.policy_adapter = ChunkedHypernetwork(spec.context, adapter, spec.generator_hidden)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from hyperrl.evaluation.evaluate import Evaluation, evaluate
 from hyperrl.evaluation.statistics import Interval, improvement, interval, iqm, worst_tenth
 from hyperrl.storage.run import SPLIT_SIZE, StoredRun, definition
 
-ALIKE = ("family", "seed", "device", "compile", "threads", "evaluations")
+ALIKE = ("family", "seed", "device", "compile", "threads")
 """Settings that runs of one arm may differ in."""
 
 
@@ -63,7 +64,7 @@ class Arm:
             "normalised": float(np.mean(normalised_R)) if normalised_R else None,
             "parameters": self.parameters,
             "steps": self.runs[0].steps,
-            "runs": [{"run": str(run.folder), "seed": run.config.seed} for run in self.runs],
+            "runs": [{"run": str(run.folder), "seed": run.config.seed, "steps": run.steps} for run in self.runs],
             "variants": self.means_T.tolist(),
         }
 
@@ -133,7 +134,7 @@ def compare(
 
 
 def grouped(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
-    """Arm -> its runs, in the order of their seeds.
+    """Arm -> its runs, in the order of their seeds; a warning names those that are not trained to their end.
 
     Raises:
         InputError: there are no runs, they are of different families, or one is given twice.
@@ -155,6 +156,11 @@ def grouped(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
                 f"{run.folder}: has the settings and the seed {run.config.seed} of {twice[0].folder}; name one of them"
             )
         same.append(run)
+        if run.steps < run.config.iterations * run.config.iteration_steps:
+            warnings.warn(
+                f"{run.folder}: {run.steps:,} steps of {run.config.steps:,}, compared as it is; resume it, or leave it out",
+                stacklevel=3,
+            )
     ordered = [sorted(own, key=lambda run: run.config.seed) for own in alike.values()]
     return dict(zip(_names([dict(settings) for settings in alike]), ordered, strict=True))
 

@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 JOURNAL, BEST, TRIALS = "journal.log", "best.toml", "trials.json"
 """Files of a search's folder."""
 CHOICES: Mapping[str, tuple[Any, ...]] = {
-    "epochs": (2, 4, 8),
+    "epochs": (2, 4, 8, 16),
     "gae_lambda": (0.8, 0.9, 0.95, 0.98),
     "entropy_coef": (0.0, 0.001, 0.01),
 }
-DEVIATIONS = (-2.0, -1.5, -1.0, -0.5, 0.0)
+DEVIATIONS = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5)
 """Choices of ``log_std``, of continuous actions."""
 RANGES: Mapping[str, tuple[float, float]] = {"learning_rate": (1e-4, 3e-3), "target_kl": (0.003, 0.05)}
 """Searched in their logarithm."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hyperrl.agents import ARMS, AgentSpec
+from hyperrl.agents.spec import ACTIVATIONS
 from hyperrl.agents.target import OrdinaryAgent
 
 
@@ -55,3 +56,12 @@ def test_its_generators_are_smaller_than_its_networks(spec):
     agent = ARMS["adapter"](spec)
     networks = sum(layer.numel() for layer in (*agent.policy, *agent.value))
     assert sum(parameter.numel() for parameter in agent.parameters()) < 2 * networks
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gradients_reach_both_generators_from_the_first_step(activation):
+    agent = ARMS["adapter"](AgentSpec(6, 3, True, 4, hidden=(32,), activation=activation))
+    distribution, value_TN, _ = agent(agent.generate(torch.randn(5, 4)), torch.randn(5, 7, 6), agent.begin(5, 7))
+    (distribution.logits.square().sum() + value_TN.sum()).backward()
+    for generator in (agent.policy_adapter, agent.value_adapter):
+        assert generator.generator.head.weight.grad.abs().max() > 0

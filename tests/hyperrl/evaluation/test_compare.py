@@ -1,7 +1,9 @@
 """Arms side by side, against evaluations one by one."""
 
+import copy
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -45,6 +47,19 @@ def found(runs):
 def test_runs_that_differ_in_their_seeds_are_one_arm(runs):
     names = {name: [run.config.seed for run in own] for name, own in grouped(runs).items()}
     assert names == {"hyper, learning_rate 0.0001": [0], "hyper, learning_rate 0.001": [0, 1], "concat": [0, 1, 2]}
+
+
+def test_how_often_a_checkpoint_is_picked_makes_another_arm(runs):
+    other = copy.copy(runs[0])
+    other.config = dataclasses.replace(other.config, evaluations=1)
+    assert len(grouped([*runs, other])) == len(grouped(runs)) + 1
+
+
+def test_a_run_that_is_not_finished_is_named(runs):
+    unfinished = copy.copy(runs[0])
+    unfinished.steps = 128
+    with pytest.warns(UserWarning, match=f"^{re.escape(str(runs[0].folder))}: 128 steps of 256, compared as it is"):
+        grouped([unfinished, *runs[1:]])
 
 
 def test_every_arm_is_what_its_evaluations_say(found):

@@ -125,7 +125,7 @@ def test_an_unusable_iteration_leaves_the_agent_as_it_is(make_captured, graphs):
         trainer.iterate()
     before = numbers(trainer)
     trainer.env.moment.state_TEX[1, 0] = float("nan")
-    with pytest.raises(Unusable, match="observation.*nan at step"):
+    with pytest.raises(Unusable, match=r"observation.*nan at step"):
         trainer.iterate()
     assert torch.equal(numbers(trainer), before)
     assert trainer.iteration == WARM_UP + 2

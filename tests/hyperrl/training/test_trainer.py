@@ -526,6 +526,7 @@ def test_the_two_watches_notice():
 
 
 @needs_cuda
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.parametrize("agent", ARMS)
 @pytest.mark.parametrize("family", ["cartpole", "pendulum"])
 def test_no_synchronisation_on_cuda(make_trainer, family, agent):
