@@ -58,6 +58,8 @@ class Scene(MujocoEnv):
 class SuiteSimulation(Simulation):
     """One of dm_control's domains, stepped in batch."""
 
+    on_gpu = False
+
     def __init__(
         self,
         domain: str,

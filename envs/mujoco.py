@@ -1,4 +1,4 @@
-"""MuJoCo in batch on the CPU: one compiled model for each variant, all copies stepped in threads.
+"""MuJoCo in batch: one compiled model for each variant, all copies stepped in threads.
 
 ``Simulation.advance`` is a pure function of state, action and parameters, like the physics of the other families. If a
 step depends on positions and velocities only, it is one call of ``mujoco.rollout``. Some tasks need two things that a
@@ -15,6 +15,8 @@ For these tasks a pool of threads calls ``mj_step``, which releases the interpre
 whole episodes then equal v5's to the last digit.
 
 The pool uses all processors that this process may use, whatever torch's number of threads; ``taskset`` limits both.
+
+States on a GPU are stepped there by mujoco-warp, where that is installed (see warp.py).
 """
 
 from __future__ import annotations
@@ -37,8 +39,10 @@ from gymnasium.envs.mujoco.mujoco_env import MujocoEnv, expand_model_path
 from mujoco.rollout import Rollout
 from torch import Tensor
 
+from hyperrl.envs import warp
 from hyperrl.envs.errors import InputError
 from hyperrl.envs.parameter import Parameter, Values
+from hyperrl.envs.warp import Worlds
 
 Edit = Callable[[mujoco.MjModel, float], None]
 """Set one parameter's value in a model that holds the nominal value."""
@@ -47,6 +51,7 @@ Shape = Callable[[mujoco.MjSpec, float], None]
 
 MODELS = 4096  # compiled models kept by one simulation, 10 to 40 kB each
 FEW = 8  # copies; with fewer, threads cost more time than they save
+KEPT = 4  # batches of other sizes for which there is room on a GPU at once
 
 _CONTROL = int(mujoco.mjtState.mjSTATE_CTRL)
 _KEPT = int(mujoco.mjtState.mjSTATE_QPOS | mujoco.mjtState.mjSTATE_QVEL | mujoco.mjtState.mjSTATE_WARMSTART)
@@ -144,6 +149,8 @@ class Simulation:
     first, one entry for each velocity), and then these fields of ``MjData``.
     """
 
+    on_gpu = True
+    """Whether mujoco-warp may step it."""
     camera = "track"
     """Camera that pictures are taken with, if the model has one of that name; else Gymnasium's default camera."""
 
@@ -171,6 +178,7 @@ class Simulation:
         self._edits, self._fields, self._shapes = edits, fields, shapes
         self._given: tuple[Any, ...] = (env_class, asset, frame_skip, edits, fields, dict(shapes))
         self._model = lru_cache(MODELS)(self._build)
+        self._worlds = lru_cache(KEPT)(self._new_worlds)
 
     def __reduce__(self) -> Any:
         """Pickle by what it was made of; models are compiled again."""
@@ -246,6 +254,10 @@ class Simulation:
     def advance(self, state: Tensor, action: Tensor, p: Values, steps: int | None = None) -> Tensor:
         """The state (T, E, X) float64 after steps of MuJoCo, by default ``frame_skip``, with an action (T, E, A)."""
         T, E, X = state.shape
+        if self.on_gpu and warp.steps_on(state.device):
+            worlds = self._worlds(T, E, state.device)
+            worlds.follow(p, lambda: self._models(p, T, 1))
+            return worlds.advance(state, action, steps or self.frame_skip)
         models = self._models(p, T, E)
         before = state.reshape(T * E, X).cpu().numpy()
         control = action.reshape(T * E, -1).to("cpu", torch.float64).numpy()
@@ -253,6 +265,9 @@ class Simulation:
             play = self._roll if self._fields is None else self._step
             after = play(models, before, control, steps or self.frame_skip)
         return torch.from_numpy(after).view(T, E, X).to(state.device)
+
+    def _new_worlds(self, variants: int, copies: int, device: torch.device) -> Worlds:
+        return Worlds(self.nominal, variants, copies, device, self._fields)
 
     def _roll(self, models: list[mujoco.MjModel], before: np.ndarray, control: np.ndarray, steps: int) -> np.ndarray:
         """All copies in one call: states (N, X), controls (N, A) -> states (N, X)."""

@@ -158,7 +158,7 @@ def grouped(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
         same.append(run)
         if run.steps < run.config.iterations * run.config.iteration_steps:
             warnings.warn(
-                f"{run.folder}: {run.steps:,} steps of {run.config.steps:,}, compared as it is; resume it, or leave it out",
+                f"{run.folder}: {run.steps:,} steps of {run.config.steps:,}, compared as it is; resume or drop it",
                 stacklevel=3,
             )
     ordered = [sorted(own, key=lambda run: run.config.seed) for own in alike.values()]
