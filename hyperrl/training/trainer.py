@@ -149,8 +149,11 @@ class Trainer:
         self.rollout = Rollout.empty(self.agent, self.env, config.rollout)
         self.not_compiled = reason_against(config, family, self.device, self.agent)
         self.terms = minibatch_terms if self.not_compiled else Compiled(minibatch_terms)
+        self.sequences = math.gcd(config.minibatches, config.copies)
+        """For an arm with a state: into how many parts an epoch divides the copies; the steps, where those are too few,
+        into ``minibatches`` / ``sequences``."""
         if self.agent.state_size:
-            self.terms = partial(sequence_terms, steps=config.rollout)
+            self.terms = partial(sequence_terms, steps=config.rollout * self.sequences // config.minibatches)
         self.steps_at_once = steps_at_once
         if not self.not_compiled and of_tensors(family):
             self.steps_at_once = Compiled(steps_at_once)
@@ -369,14 +372,13 @@ class Trainer:
         """One epoch: minibatches with as many samples of every variant, and the contexts (T, C) of their rows.
 
         Where parameters drift, a minibatch holds every copy at some of the steps, each with its own context. Where the
-        arm has a state, it holds all steps of some copies, in their order; there are as many as copies at the most.
+        arm has a state, it holds some copies at all steps, in their order, or at a part of the steps where there are
+        fewer copies than minibatches; the states that were stored begin it (Kapturowski et al., ICLR 2019).
         """
         drifting, generator = len(context_RTC) > 1, self.generators["minibatches"]
         if self.agent.state_size:
-            copies = torch.randperm(self.config.copies, generator=generator, device=self.device)
-            starts_S1 = self.config.copies * torch.arange(self.config.rollout, device=self.device).unsqueeze(1)
-            for mine in copies.chunk(self.config.minibatches):
-                yield batch.take((starts_S1 + mine).flatten()), context_RTC[0]
+            for rows in self._sequences(generator):
+                yield batch.take(rows), context_RTC[0]
             return
         samples = len(context_RTC) if drifting else batch.obs_TNO.shape[1]
         order = torch.randperm(samples, generator=generator, device=self.device)
@@ -388,6 +390,17 @@ class Trainer:
         for rows in order.chunk(self.config.minibatches):
             steps_RT = rows.unsqueeze(1) * self.env.num_variants
             yield batch.contexts((steps_RT + variants_T).flatten()), context_RTC[rows].flatten(0, 1)
+
+    def _sequences(self, generator: torch.Generator) -> Iterator[Tensor]:
+        """For each minibatch of an arm with a state, the samples of a variant that it holds."""
+        copies, parts = self.config.copies, self.config.minibatches // self.sequences
+        steps_S1 = torch.arange(self.config.rollout // parts, device=self.device).unsqueeze(1)
+        for mine in torch.randperm(copies, generator=generator, device=self.device).chunk(self.sequences):
+            order = (
+                torch.randperm(parts, generator=generator, device=self.device) if parts > 1 else steps_S1.new_zeros(1)
+            )
+            for part in order:
+                yield (copies * (part * len(steps_S1) + steps_S1) + mine).flatten()
 
     def update(self, batch: Batch, context_RTC: Tensor, usable: Tensor | None = None) -> dict[str, Tensor]:
         """Epochs of updates; each minibatch generates the weights again, so that gradients reach the generator.

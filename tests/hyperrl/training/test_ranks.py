@@ -234,6 +234,54 @@ def said(process):
     return [line for line in out.splitlines() if line.startswith(("hyperrl:", "warning:", "training", "validation"))]
 
 
+REDUCED = """
+import sys, torch
+from hyperrl.config import Config
+from hyperrl.envs import registry
+from hyperrl.training.ranks import joined
+from hyperrl.training.trainer import Trainer
+
+with joined(torch.device("cpu")) as ranks:
+    own = torch.tensor([[1.0], [5.0]][ranks.rank])
+    found = {
+        "means": ranks.means([own, torch.tensor([[2.0, 4.0], [6.0, 8.0]]) * ranks.rank]),
+        "mean": ranks.mean(own),
+        "gathered": ranks.gathered(own),
+        "collected": ranks.collected(ranks.rank),
+        "agreed": ranks.agreed(ranks.first, not ranks.first),
+    }
+    trainer = Trainer(registry.get("pendulum"), Config(family="pendulum", **SETTINGS), ranks=ranks)
+    found["shown"] = [trainer.iterate()["train/grad_norm"] for _ in range(3)]
+    found["agent"] = torch.cat([value.flatten() for value in trainer.agent.state_dict().values()])
+    torch.save(found, f"{sys.argv[1]}/{ranks.rank}.pt")
+"""
+
+
+@pytest.mark.slow
+def test_processes_reduce_what_threads_reduce(tmp_path):
+    """Numbers by hand, and an agent that is the same in both processes and in two threads."""
+    script = tmp_path / "script.py"
+    script.write_text(f"SETTINGS = {SETTINGS}\n{REDUCED}")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*launcher, str(script), str(tmp_path)], check=True, timeout=120, capture_output=True)
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    for rank, of in enumerate(found):
+        assert [x.tolist() for x in of["means"]] == [[3.0], [[1.0, 2.0], [3.0, 4.0]]]
+        assert of["mean"].tolist() == [3.0]
+        assert of["gathered"].tolist() == [1.0, 5.0]
+        assert of["collected"] == ([0, 1] if rank == 0 else [1])
+        assert of["agreed"] == [True, False], "what the first says"
+
+    def work(ranks):
+        trainer = Trainer(registry.get("pendulum"), Config(family="pendulum", **SETTINGS), ranks=ranks)
+        return [trainer.iterate()["train/grad_norm"] for _ in range(3)], numbers(trainer.agent)
+
+    (shown, expected), _ = side_by_side(work)
+    assert torch.equal(found[0]["agent"], found[1]["agent"])
+    torch.testing.assert_close(found[0]["agent"], expected, rtol=1e-5, atol=1e-6)
+    assert found[0]["shown"] == pytest.approx(shown, rel=1e-4)
+
+
 @pytest.mark.slow
 def test_torchrun_trains_one_agent(tmp_path):
     folder, steps = tmp_path / "run", str(4 * 2 * 16 * 4)

@@ -1,4 +1,4 @@
-"""Training an arm that has a state: minibatches of whole copies, and a task that only a memory solves."""
+"""Training an arm that has a state: minibatches of sequences, and a task that only a memory solves."""
 
 import pytest
 import torch
@@ -40,6 +40,40 @@ def test_a_task_that_only_a_memory_solves(agent, low, high):
     table_TP = HIDDEN_SIGN.variants("interpolation", 64)
     played = play(HIDDEN_SIGN, table_TP, AgentActor(trainer.agent, HIDDEN_SIGN), 1)
     assert low < played.returns_TE.mean() < high
+
+
+@pytest.mark.parametrize(
+    ("copies", "length", "minibatches", "steps"), [(2, 16, 8, 4), (3, 16, 4, 4), (1, 16, 16, 1), (4, 18, 6, 6)]
+)
+def test_where_copies_are_too_few_a_minibatch_is_a_part_of_the_steps(make_trainer, copies, length, minibatches, steps):
+    """There are as many as asked for, each of one run of steps, and an epoch has every sample once."""
+    trainer = make_trainer(agent="recurrent", copies=copies, rollout=length, minibatches=minibatches)
+    rollout = trainer.collect()
+    batch, _ = trainer.estimate(rollout)
+    numbered_N = torch.arange(length * copies).expand_as(batch.log_prob_TN).float()
+    epoch = list(trainer.minibatches(batch._replace(log_prob_TN=numbered_N), rollout.context_RTC))
+    assert len(epoch) == minibatches
+    seen = []
+    for minibatch, _ in epoch:
+        numbers_SN = minibatch.log_prob_TN[0].unflatten(0, (steps, -1))
+        when_SN, who_SN = numbers_SN // copies, numbers_SN % copies
+        assert (when_SN.diff(dim=0) == 1).all()
+        assert (who_SN == who_SN[0]).all()
+        assert len(set(when_SN[0].tolist())) == 1
+        seen += numbers_SN.flatten().tolist()
+    assert sorted(seen) == list(range(length * copies))
+
+
+def test_parts_of_the_steps_begin_in_the_states_that_were_stored(make_trainer):
+    """So that the first minibatch has no divergence, wherever it begins."""
+    trainer = make_trainer(agent="recurrent", copies=2, rollout=32, epochs=1, minibatches=8)
+    for _ in range(3):
+        trainer.iterate()
+    rollout = trainer.collect()
+    batch, _ = trainer.estimate(rollout)
+    for minibatch, context_TC in trainer.minibatches(batch, rollout.context_RTC):
+        terms = trainer.terms(trainer.agent, trainer.objective, minibatch, context_TC)
+        assert terms.approx_kl_T.abs().max() < 1e-6
 
 
 def test_a_minibatch_is_all_steps_of_some_copies(make_trainer):
