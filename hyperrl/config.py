@@ -112,7 +112,8 @@ class Config:
     weight_norm_coef: float = 0.0
     """Weight of the mean squared norm of the generated weights."""
     diversity_coef: float = 0.0
-    """Weight of a bonus on the variance of the generated weights across variants."""
+    """Weight of a bonus on the variance of the generated weights across variants; of several processes, across those of
+    each."""
     max_grad_norm: float = 0.5
     """Largest norm of a gradient."""
     hidden: tuple[int, ...] = (64, 64)

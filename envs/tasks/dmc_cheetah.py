@@ -101,7 +101,10 @@ def observe(state: Tensor, p: Values) -> Tensor:
 
 
 def _fifths(*values: np.ndarray) -> dict[str, np.ndarray]:
-    """Every fifth combination of some values for training, as HyPoGen trains on 20 %, and the others within."""
+    """Every fifth combination of some values for training, as HyPoGen trains on 20 %, and all others.
+
+    The two first and last ones lie beyond those that are trained on.
+    """
     rows = np.array(list(product(*values)))
     train = np.arange(len(rows)) % 5 == 2
     return {"train": rows[train], "interpolation": rows[~train]}

@@ -498,8 +498,11 @@ class Trainer:
         self.actor.state_TEH = state["state_TEH"].to(self.device)
         for name in ("discounted_TE", "episode_return_TE", "episode_length_TE"):
             getattr(self, name).copy_(state[name])
+        if self.ahead and anew_N.any():
+            self.begin_anew()  # the sums are of the rollout before the one that was collected ahead
+            return
         self._begin_anew(anew_N.view_as(self.discounted_TE))
-        if self.ahead and not anew_N.any():
+        if self.ahead:
             self.ahead.load_state_dict(state["ahead"], self.rollout)
 
 

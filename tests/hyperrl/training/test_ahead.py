@@ -147,6 +147,25 @@ def test_a_training_that_goes_on_without_a_rollout_acts_with_its_own_agent(make_
         one.close()
 
 
+def test_where_an_episode_cannot_go_on_all_begin_anew_since_the_sums_are_of_a_rollout_before(make_trainer):
+    trainer, resumed = (make_trainer("pendulum", ahead="on") for _ in range(2))
+    trainer.iterate()
+    state, load = copy.deepcopy(trainer.state_dict()), resumed.env.load_state_dict
+
+    def some_anew(stored):
+        obs_NO, anew_N = load(stored)
+        return obs_NO, anew_N | (torch.arange(len(anew_N)) == 1)
+
+    resumed.env.load_state_dict = some_anew
+    resumed.load_state_dict(state)
+    assert not any(x.any() for x in (resumed.discounted_TE, resumed.episode_return_TE, resumed.episode_length_TE))
+    assert not resumed.env.moment.elapsed_TE.any()
+    assert resumed.state_dict()["ranks"][0]["ahead"] is None
+    resumed.iterate()
+    for one in (trainer, resumed):
+        one.close()
+
+
 def test_auto_is_for_what_is_simulated_outside_the_interpreter():
     cart = registry.get("cartpole")
     hopper, lander = registry.get("hopper"), registry.get("lunar_lander")
