@@ -329,3 +329,21 @@ def test_operations_of_an_iteration_are_those_of_its_products(script):
     backward = (policy + value) * 2 - 2 * 2 * 4 * 16  # no gradient of the observations
     assert operations == steps * (policy + 2 * value + 3 * (policy + value + backward))
     assert moved > steps * 4 * 4
+
+
+def test_what_others_published_is_judged_on_their_variants(script):
+    """441 pairs of whole numbers up to 10 in size; 20 of the benchmark's own contexts of each split, all different."""
+    published = script("published")
+    grid = published.ode(registry.get("ode2"))[published.GRID]
+    assert sorted(map(tuple, grid)) == [(a, b) for a in range(-10, 11) for b in range(-10, 11)]
+    assert published.inside_training_range("ode2", grid).sum() == 11 * 11
+    line = published.ode(registry.get("ode1"))[published.GRID]
+    np.testing.assert_allclose(line[:, 0], np.linspace(-10, 10, 201), atol=1e-12)
+    family = registry.get("double_integrator_friction")
+    tables = published.actuator_inversion(family)
+    assert set(tables) == {"validation", *(split for split in family.fixed if split != "train")}
+    for split, rows in family.fixed.items():
+        if split != "train":
+            assert tables[split].shape == (20, len(family.parameters))
+            assert len(np.unique(tables[split], axis=0)) == 20
+            assert {tuple(row) for row in tables[split]} <= {tuple(row) for row in np.asarray(rows)}

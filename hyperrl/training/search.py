@@ -208,6 +208,7 @@ def _begin(search: Search) -> None:
         "agent": search.config.agent,
         "definition": hashlib.sha256(of_family.encode()).hexdigest(),
         "settings": json.loads(json.dumps(shared)),
+        "space": json.loads(json.dumps([RANGES, CHOICES, DEVIATIONS, DISCOUNTED])),
     }
     study = _study(search)
     stored = {name: study.user_attrs.get(name) for name in named}

@@ -77,6 +77,39 @@ def test_settings_are_ranked_by_their_mean_over_seeds_and_a_seed_counts_once():
     assert ranked[0].scores == {1000: 7.0, 1001: 6.0}
 
 
+def test_the_familys_own_settings_are_tried_again_where_they_were_killed_and_only_then(own_family, tmp_path):
+    family, config = configured(own_family, TINY)
+    begun = search.Search(family, config, tmp_path, 0.0)
+    own = search._parameters(config, family)
+
+    def waiting():
+        trials = search._study(begun).trials
+        return [trial.system_attrs["fixed_params"] == own for trial in trials if trial.state.name == "WAITING"]
+
+    search._begin(begun)
+    search._begin(begun)
+    assert waiting() == [True]
+    search._suggested(search._study(begun).ask(), config, family)  # and killed: it is running for ever
+    assert waiting() == []
+    search._begin(begun)
+    assert waiting() == [True]
+    study = search._study(begun)
+    trial = study.ask()
+    search._suggested(trial, config, family)
+    study.tell(trial, 1.0)
+    search._begin(begun)
+    assert waiting() == []
+
+
+def test_a_search_of_another_space_is_refused(own_family, tmp_path, monkeypatch):
+    family, config = configured(own_family, TINY)
+    begun = search.Search(family, config, tmp_path, 0.0)
+    search._begin(begun)
+    monkeypatch.setattr(search, "DEVIATIONS", (-1.0, 0.0))
+    with pytest.raises(InputError, match="holds a search with another space, of family 'plant'"):
+        search._begin(begun)
+
+
 def test_a_search_finds_goes_on_and_is_trained_with(own_family, tmp_path, capsys):
     folder, tiny = tmp_path / "search", {name: value for name, value in TINY.items() if name != "device"}
     with warnings.catch_warnings(action="error"):
