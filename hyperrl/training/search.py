@@ -218,7 +218,7 @@ def _begin(search: Search) -> None:
     elif stored != named:
         differs = next(name for name in named if stored[name] != named[name])
         raise InputError(
-            f"{search.folder}: holds a search with another {differs}, of family {stored['family']!r} with agent "
+            f"{search.folder}: holds a search that differs in its {differs}, of family {stored['family']!r} with agent "
             f"{stored['agent']!r}; choose another --run"
         )
     own = _parameters(search.config, family)

@@ -106,7 +106,7 @@ def test_a_search_of_another_space_is_refused(own_family, tmp_path, monkeypatch)
     begun = search.Search(family, config, tmp_path, 0.0)
     search._begin(begun)
     monkeypatch.setattr(search, "DEVIATIONS", (-1.0, 0.0))
-    with pytest.raises(InputError, match="holds a search with another space, of family 'plant'"):
+    with pytest.raises(InputError, match="holds a search that differs in its space, of family 'plant'"):
         search._begin(begun)
 
 
@@ -135,7 +135,7 @@ def test_a_search_finds_goes_on_and_is_trained_with(own_family, tmp_path, capsys
     assert stored["learning_rate"] == training["learning_rate"]
     capsys.readouterr()
     assert main(["tune", own_family, "--run", str(folder), "--agent", "concat", "--trials", "1"]) == 2
-    assert "holds a search with another" in capsys.readouterr().err
+    assert "holds a search that differs in its agent" in capsys.readouterr().err
 
 
 def test_a_family_that_raises_is_one_line_with_its_own_error(tmp_path, capsys):
